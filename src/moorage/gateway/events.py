@@ -1,0 +1,136 @@
+"""Facts about a connection, past tense and immutable, and the listeners that hear them.
+
+Nothing waits for a listener and a listener that fails is logged and dropped for that
+connection: audit, metrics and logs are never in the way of the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from moorage.gateway.model import Address, Attempt, ExitStatus, Login, Program, Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something has happened on a connection."""
+
+    at: float = field(default=0.0)
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionOpened(Event):
+    """A TCP connection was accepted."""
+
+    remote_address: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthAttempted(Event):
+    """One attempt was decided.  `reason` is empty on success; secrets never stand here."""
+
+    attempt: Attempt
+    method: str
+    success: bool
+    available: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginAccepted(Event):
+    """Authentication, authorisation and configuration are settled; the guest is being opened."""
+
+    login: Login
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakeFailed(Event):
+    """The connection ended before a login: `reason` for the log."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestOpened(Event):
+    """The guest is ready, `seconds` after it was asked for."""
+
+    backend: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestFailed(Event):
+    """The guest could not be opened."""
+
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOpened(Event):
+    """A session channel was accepted."""
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestDecided(Event):
+    """A channel request was granted or turned down: `request` is its RFC 4254 name."""
+
+    channel: int
+    request: str
+    detail: str
+    granted: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramStarted(Event):
+    """A program is running on a session."""
+
+    channel: int
+    program: Program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminalResized(Event):
+    """A session's terminal has a new size."""
+
+    channel: int
+    size: Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BytesWritten(Event):
+    """Bytes went through a session; emitted only where a listener records them. `stream` is 0 stdin, 1 stdout, 2 stderr."""
+
+    channel: int
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramExited(Event):
+    """A session's program has ended and all its output was delivered."""
+
+    channel: int
+    status: ExitStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionClosed(Event):
+    """A session channel is closed."""
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionClosed(Event):
+    """The connection is gone and so is its guest."""
+
+    reason: str
+
+
+Listener = Callable[[Event], None]
