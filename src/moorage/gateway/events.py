@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from moorage.gateway.model import Address, Attempt, ExitStatus, Login, Program, Size
+from moorage.gateway.model import Address, Attempt, ConnectionId, ExitStatus, Login, Program, Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,20 +103,12 @@ class TerminalResized(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BytesWritten(Event):
-    """Bytes went through a session; emitted only where a listener records them. `stream` is 0 stdin, 1 stdout, 2 stderr."""
-
-    channel: int
-    stream: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramExited(Event):
     """A session's program has ended and all its output was delivered."""
 
     channel: int
-    status: ExitStatus
+    status: ExitStatus | None
+    """None when the guest was lost first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,3 +126,7 @@ class ConnectionClosed(Event):
 
 
 Listener = Callable[[Event], None]
+"""Hears the events of one connection, in order."""
+
+ListenerFactory = Callable[[ConnectionId, Address], Listener]
+"""Makes the listener for a new connection."""

@@ -1,0 +1,390 @@
+"""The life of a connection: authentication, the login's configuration, its guest, the end.
+
+The SSH room calls in, nothing here knows SSH.  Each connection is one task with a task
+group of its own, so whatever goes wrong inside ends this connection and no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from moorage.codes import Code
+from moorage.config import AppConfig, SshConfig
+from moorage.errors import AuthError, BackendError, Failure, Refused
+from moorage.gateway import events
+from moorage.gateway.contract import Authenticator, Backend, ConfigSource, Guest, Progress, Receiver, Transport
+from moorage.gateway.model import Address, Attempt, ConnectionId, Login, Target, Verdict
+from moorage.gateway.policy import Policy
+from moorage.gateway.session import Session
+
+_KEYS_REMEMBERED = 64
+"""Answers about public keys kept per connection; the oldest goes first."""
+
+_LAST_WORDS = 2.0
+"""Seconds that sessions have to report the end of their programs when the guest is lost."""
+
+
+def new_connection_id() -> ConnectionId:
+    """A random connection id: a version 4 UUID as 32 hex digits."""
+    return ConnectionId(uuid.uuid4().hex)
+
+
+class Gateway:
+    """All connections of one server and what they share."""
+
+    def __init__(
+        self,
+        config: AppConfig,
+        *,
+        authenticator: Authenticator,
+        source: ConfigSource,
+        backends: Callable[[str], Backend],
+        listeners: Sequence[events.ListenerFactory] = (),
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], ConnectionId] = new_connection_id,
+    ) -> None:
+        self.config = config
+        self.authenticator = authenticator
+        self.source = source
+        self.backend = backends
+        self.clock = clock
+        self._listeners = listeners
+        self._new_id = new_id
+        self._connections: dict[Connection, asyncio.Task[None]] = {}
+        self._is_draining = False
+
+    @property
+    def connections(self) -> Sequence[Connection]:
+        """The connections that are open or whose guest is still being closed."""
+        return tuple(self._connections)
+
+    def connect(self, peer: Address, local: Address | None = None) -> Connection:
+        """A TCP connection was accepted.  Raises `Refused` while the server drains."""
+        del local  # which listener it came in by does not matter yet
+        if self._is_draining:
+            raise Refused("the server is shutting down", user_text="The server is shutting down.")
+        identifier = self._new_id()
+        connection = Connection(self, identifier, peer, [make(identifier, peer) for make in self._listeners])
+        task = asyncio.create_task(connection.run(), name=f"conn/{identifier}")
+        self._connections[connection] = task
+        task.add_done_callback(lambda _: self._connections.pop(connection, None))
+        return connection
+
+    async def drain(self, timeout: float) -> None:
+        """Take no new connections, let sessions end by themselves for `timeout` seconds, then end them.
+
+        Returns when no connection and no guest is left.  Cancelling it ends the waiting, not the connections.
+        """
+        self._is_draining = True
+        for connection in self.connections:
+            connection.drain()
+        await self._ended(timeout)
+        for connection in self.connections:
+            connection.end("The server is shutting down.")
+        await self._ended(None)
+
+    async def _ended(self, timeout: float | None) -> None:
+        if self._connections:
+            await asyncio.wait(self._connections.values(), timeout=timeout)
+
+
+class Connection:
+    """One SSH connection as the gateway sees it; made by `Gateway.connect`.
+
+    `disconnect` is set by the SSH room: called with a text, it ends the connection.
+    """
+
+    def __init__(
+        self, gateway: Gateway, identifier: ConnectionId, peer: Address, listeners: Sequence[events.Listener]
+    ) -> None:
+        self.id = identifier
+        self.peer = peer
+        self.disconnect: Callable[[str], None] | None = None
+        self.log = structlog.get_logger().bind(connectionId=identifier, remoteAddr=peer.host)
+        self._gateway = gateway
+        self._listeners = list(listeners)
+        self._client_version = ""
+        self._accepted: tuple[str, Attempt] | None = None
+        self._failures = 0
+        self._keys: dict[tuple[str, str], tuple[Attempt, Verdict]] = {}
+        loop = asyncio.get_running_loop()
+        self._authenticated: asyncio.Future[None] = loop.create_future()
+        self._gone: asyncio.Future[BaseException | None] = loop.create_future()
+        self._login: asyncio.Future[Login] = loop.create_future()
+        self._guest: asyncio.Future[Guest] = loop.create_future()
+        self._sessions: dict[int, Session] = {}
+        self._last_session = -1
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._is_draining = False
+        self._waiting: list[Progress] = []
+        self._progress_line = ""
+        self.emit(events.ConnectionOpened(remote_address=peer))
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.id} from {self.peer}>"
+
+    # -- before authentication ----------------------------------------------------------------
+
+    @property
+    def closing(self) -> bool:
+        """True once the connection is gone."""
+        return self._gone.done()
+
+    @property
+    def methods(self) -> Sequence[str]:
+        """The authentication methods to offer, in order."""
+        return self._gateway.authenticator.methods
+
+    def identified(self, client_version: str) -> None:
+        """The client has sent its identification line (RFC 4253 §4.2)."""
+        self._client_version = client_version
+
+    def tries_left(self) -> int:
+        """How many more refusals this connection may have; at 0 it is to be disconnected."""
+        return max(0, self._gateway.config.ssh.max_auth_tries - self._failures)
+
+    async def password(self, username: str, password: bytes) -> bool:
+        """Does this password, and then the authorisation, let `username` in?"""
+        attempt = self._attempt(username)
+        verdict, reason = await self._ask(self._gateway.authenticator.password(attempt, password))
+        return await self._decide("password", attempt, verdict, reason)
+
+    async def public_key(self, username: str, key: str) -> bool:
+        """Would this key be accepted, if possession of it were proved?  Asked once per name and key."""
+        known = self._keys.get((username, key))
+        if known is None:
+            attempt = self._attempt(username)
+            verdict, reason = await self._ask(self._gateway.authenticator.public_key(attempt, key))
+            if verdict is None:  # an unreachable service may be back for the next try
+                self._refused("publickey", attempt, reason, available=False)
+                return False
+            while len(self._keys) >= _KEYS_REMEMBERED:
+                self._keys.pop(next(iter(self._keys)))
+            self._keys[username, key] = known = (attempt, verdict)
+        attempt, verdict = known
+        if not verdict.success:
+            self._refused("publickey", attempt, "the key is not accepted")
+        return verdict.success
+
+    async def key_verified(self, username: str, key: str) -> bool:
+        """Possession of the key is proved; is the login accepted?"""
+        if not await self.public_key(username, key):
+            return False
+        attempt, verdict = self._keys[username, key]
+        return await self._decide("publickey", attempt, verdict, "")
+
+    def logged_in(self, username: str) -> None:
+        """Authentication is complete; the guest is opened from now on."""
+        if self._accepted is None or self._accepted[1].username != username:
+            raise AssertionError("logged in without an accepted attempt")
+        if not self._authenticated.done():
+            self._authenticated.set_result(None)
+
+    def _attempt(self, username: str) -> Attempt:
+        return Attempt(self.id, self.peer, self._client_version, username)
+
+    async def _ask(self, answer: Awaitable[Verdict]) -> tuple[Verdict | None, str]:
+        try:
+            return await answer, ""
+        except AuthError as failure:
+            self.log.error(str(failure), code=failure.code)
+            return None, str(failure)
+
+    async def _decide(self, method: str, attempt: Attempt, verdict: Verdict | None, reason: str) -> bool:
+        if verdict is not None and verdict.success:
+            attempt = verdict.applied(attempt)
+            verdict, reason = await self._ask(self._gateway.authenticator.authorize(attempt))
+        if verdict is None or not verdict.success:
+            self._refused(method, attempt, reason, available=verdict is not None)
+            return False
+        attempt = verdict.applied(attempt)
+        self._accepted = (method, attempt)
+        self.emit(events.AuthAttempted(attempt=attempt, method=method, success=True))
+        return True
+
+    def _refused(self, method: str, attempt: Attempt, reason: str, *, available: bool = True) -> None:
+        self._failures += 1
+        self.emit(
+            events.AuthAttempted(attempt=attempt, method=method, success=False, available=available, reason=reason)
+        )
+
+    @property
+    def limits(self) -> SshConfig:
+        """The bounds on what a client may ask for."""
+        return self._gateway.config.ssh
+
+    # -- after authentication -----------------------------------------------------------------
+
+    async def open_session(self) -> Session:
+        """A session channel, once the login's configuration is known.  Raises `Refused` by policy.
+
+        Where the configuration could not be had, the session opens and says so when a program is asked for.
+        """
+        policy = None
+        with contextlib.suppress(Failure):
+            policy = Policy((await asyncio.shield(self._login)).config.security)
+        if self._is_draining:
+            raise Refused("the server is shutting down", user_text="The server is shutting down.")
+        if policy is not None:
+            policy.session(open_sessions=len(self._sessions))
+        self._last_session += 1
+        session = Session(self, self._last_session, policy)
+        self._sessions[session.channel] = session
+        self._idle.clear()
+        self.emit(events.SessionOpened(channel=session.channel))
+        return session
+
+    def session_closed(self, session: Session) -> None:
+        """`session` counts no more."""
+        self._sessions.pop(session.channel, None)
+        self.emit(events.SessionClosed(channel=session.channel))
+        if not self._sessions:
+            self._idle.set()
+            if self._is_draining:
+                self.end("The server is shutting down.")
+
+    async def dial(self, target: Target, originator: Address | None, receiver: Receiver) -> Transport:
+        """Connect to `target` inside the guest.  Raises `Refused` or `BackendError`."""
+        del originator  # recorded by those who hear of it; the guest has no use for it
+        login = await asyncio.shield(self._login)
+        Policy(login.config.security).dial(target)
+        guest = await self.guest(None)
+        return await guest.dial(target, receiver)
+
+    async def guest(self, progress: Progress | None) -> Guest:
+        """The guest, once it is open; meanwhile `progress` hears what is going on."""
+        if progress is None or self._guest.done():
+            return await asyncio.shield(self._guest)
+        self._waiting.append(progress)
+        try:
+            if self._progress_line:
+                progress(self._progress_line)
+            return await asyncio.shield(self._guest)
+        finally:
+            self._waiting.remove(progress)
+
+    def drain(self) -> None:
+        """Open no more sessions and end when the last one is closed."""
+        self._is_draining = True
+        if not self._sessions:
+            self.end("The server is shutting down.")
+
+    def end(self, text: str) -> None:
+        """End the connection, telling the client why."""
+        if self.disconnect is not None and not self._gone.done():
+            self.disconnect(text)
+
+    def ended(self, cause: BaseException | None) -> None:
+        """The TCP connection is gone; the guest will be closed.  Idempotent."""
+        if not self._gone.done():
+            self._gone.set_result(cause)
+
+    def emit(self, event: events.Event) -> None:
+        """Tell the listeners; one that fails hears no more of this connection."""
+        if not self._listeners:
+            return
+        event = replace(event, at=self._gateway.clock())
+        for listener in tuple(self._listeners):
+            try:
+                listener(event)
+            except Exception:
+                self._listeners.remove(listener)
+                self.log.exception("A listener failed and was dropped", code=Code.SSH_INTERNAL_ERROR)
+
+    # -- the task of the connection ------------------------------------------------------------
+
+    async def run(self) -> None:
+        """The connection from accept to the last trace of its guest."""
+        try:
+            await asyncio.wait({self._authenticated, self._gone}, return_when=asyncio.FIRST_COMPLETED)
+            if self._authenticated.done():
+                await self._host()
+            else:
+                self.emit(events.HandshakeFailed(reason=str(self._gone.result() or "closed by the client")))
+        except Exception:
+            self.log.exception("The connection was ended by an internal error", code=Code.SSH_INTERNAL_ERROR)
+            self.end("An internal error has occurred.")
+        finally:
+            self.ended(None)
+            self._fail(BackendError("the connection has ended"))
+            self.emit(events.ConnectionClosed(reason=str(self._gone.result() or "")))
+
+    async def _host(self) -> None:
+        opening = asyncio.create_task(self._open_guest(), name=f"conn/{self.id}/guest")
+        try:
+            await asyncio.wait({self._gone, opening}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._gone.done() and opening.exception() is None:
+                await self._watch(opening.result())
+            await asyncio.wait({self._gone})
+        finally:
+            opening.cancel()
+            await asyncio.wait({opening})
+            if not opening.cancelled() and opening.exception() is None:
+                await opening.result().close("the connection has ended")
+
+    async def _watch(self, guest: Guest) -> None:
+        """Until the guest is lost or the connection gone; a lost guest ends the connection."""
+        lost = asyncio.create_task(guest.lost(), name=f"conn/{self.id}/lost")
+        try:
+            await asyncio.wait({self._gone, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._gone.done():
+                self.log.warning("The guest was lost", code=Code.GUEST_LOST, cause=str(lost.result() or "it ended"))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LAST_WORDS):
+                        await self._idle.wait()
+                self.end(f"The environment has ended (reference {self.reference}).")
+        finally:
+            lost.cancel()
+            await asyncio.wait({lost})
+
+    @property
+    def reference(self) -> str:
+        """What a user quotes and an operator finds in the log."""
+        return self.id[:12]
+
+    async def _open_guest(self) -> Guest:
+        assert self._accepted is not None
+        method, attempt = self._accepted
+        started = self._gateway.clock()
+        backend = ""
+        try:
+            config, attempt = await self._gateway.source.resolve(attempt)
+            login = Login(attempt, method, config)
+            backend = config.backend
+            self._login.set_result(login)
+            self.emit(events.LoginAccepted(login=login))
+            guest = await self._gateway.backend(backend).open(login, self._progress)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            failure = error if isinstance(error, Failure) else BackendError(f"internal error: {error!r}")
+            log = self.log.bind(username=attempt.username, backend=backend, reference=self.reference)
+            if failure is error:
+                log.error(str(failure), code=failure.code, cause=str(failure.__cause__ or ""))
+            else:
+                log.exception(str(failure), code=Code.SSH_INTERNAL_ERROR)
+            self.emit(events.GuestFailed(backend=backend, reason=str(failure)))
+            self._fail(failure)
+            raise
+        self._guest.set_result(guest)
+        self.emit(events.GuestOpened(backend=backend, seconds=self._gateway.clock() - started))
+        return guest
+
+    def _fail(self, failure: Failure) -> None:
+        for future in (self._login, self._guest):
+            if not future.done():
+                future.set_exception(failure)
+                future.exception()  # nobody need ask for it
+
+    def _progress(self, line: str) -> None:
+        self._progress_line = line
+        for progress in tuple(self._waiting):
+            progress(line)

@@ -1,0 +1,71 @@
+"""Events as log lines, with the codes that operators filter on."""
+
+from __future__ import annotations
+
+import structlog
+
+from moorage.codes import Code
+from moorage.gateway import events
+from moorage.gateway.model import Address, ConnectionId
+
+
+def log_events(connection_id: ConnectionId, peer: Address) -> events.Listener:
+    """A listener that writes the life of one connection to the log."""
+    log = structlog.get_logger().bind(connectionId=connection_id, remoteAddr=peer.host)
+
+    def heard(event: events.Event) -> None:
+        match event:
+            case events.ConnectionOpened():
+                log.debug("A client has connected", code=Code.SSH_CONNECTED)
+            case events.AuthAttempted(success=True):
+                log.info(
+                    "The user has authenticated",
+                    code=Code.SSH_AUTH_SUCCESSFUL,
+                    username=event.attempt.username,
+                    method=event.method,
+                )
+            case events.AuthAttempted():
+                log.info(
+                    "An authentication attempt was refused",
+                    code=Code.SSH_AUTH_FAILED if event.available else Code.SSH_AUTH_UNAVAILABLE,
+                    username=event.attempt.username,
+                    method=event.method,
+                    reason=event.reason,
+                )
+            case events.HandshakeFailed():
+                log.info("The connection ended before a login", code=Code.SSH_HANDSHAKE_FAILED, reason=event.reason)
+            case events.LoginAccepted():
+                log.debug(
+                    "The login is accepted",
+                    code=Code.SSH_HANDSHAKE_SUCCESSFUL,
+                    username=event.login.username,
+                    authenticatedUsername=event.login.authenticated_username,
+                    backend=event.login.config.backend,
+                )
+            case events.GuestOpened():
+                log.info("The guest is open", code=Code.GUEST_OPEN, backend=event.backend, seconds=event.seconds)
+            case events.SessionOpened():
+                log.debug("A session was opened", code=Code.SSH_NEW_CHANNEL, channelId=event.channel, type="session")
+            case events.RequestDecided():
+                log.debug(
+                    "A channel request was granted" if event.granted else "A channel request was refused",
+                    code=Code.SSH_CHANNEL_REQUEST_SUCCESSFUL if event.granted else Code.SSH_CHANNEL_REQUEST_FAILED,
+                    channelId=event.channel,
+                    type=event.request,
+                    reason=event.reason,
+                )
+            case events.ProgramExited():
+                status = event.status
+                log.debug(
+                    "The program has ended",
+                    code=Code.SSH_EXIT_SIGNAL if status is not None and status.signal else Code.SSH_EXIT,
+                    channelId=event.channel,
+                    exitCode=None if status is None else status.code,
+                    signal=None if status is None else status.signal,
+                )
+            case events.ConnectionClosed():
+                log.debug("The connection is closed", code=Code.SSH_DISCONNECTED, reason=event.reason)
+            case _:
+                pass
+
+    return heard

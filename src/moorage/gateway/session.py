@@ -1,0 +1,159 @@
+"""A session: what the client asks for on one channel of type ``session`` (RFC 4254 §6)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from moorage.codes import Code
+from moorage.errors import BackendError, Refused
+from moorage.gateway import events
+from moorage.gateway.contract import Process, ProcessReceiver, Progress
+from moorage.gateway.model import ExitStatus, Program, ProgramKind, Pty, Size
+from moorage.gateway.policy import Policy
+
+if TYPE_CHECKING:
+    from moorage.gateway.connection import Connection
+
+
+class Session:
+    """One session; made by `Connection.open_session`.
+
+    The order of a client: environment and terminal before the program, sizes and signals any
+    time.  `policy` is None where the login's configuration could not be had: then everything
+    is granted and `start` raises what went wrong, so that the user gets to read it.
+    """
+
+    def __init__(self, connection: Connection, channel: int, policy: Policy | None) -> None:
+        self.channel = channel
+        self._connection = connection
+        self._policy = policy
+        self._limits = connection.limits
+        self._environment: dict[bytes, bytes] = {}
+        self._environment_bytes = 0
+        self._pty: Pty | None = None
+        self._process: Process | None = None
+        self._is_started = False
+        self._is_closed = False
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that the session belongs to."""
+        return self._connection
+
+    def environment(self, name: bytes, value: bytes) -> bool:
+        """Set a variable for the program; the last value of a name counts.  False if it is refused."""
+        try:
+            if self._is_started:
+                raise Refused("environment after the program has started")
+            if b"=" in name or b"\0" in name + value or not name:
+                raise Refused(f"{name!r} cannot name a variable", code=Code.SECURITY_ENV_REJECTED)
+            size = self._environment_bytes + len(name) + len(value)
+            if size > self._limits.max_env_bytes:
+                raise Refused("the session's environment is too large", code=Code.SSH_LIMIT_REACHED)
+            if self._policy is not None:
+                self._policy.environment(name)
+        except Refused as refused:
+            return self._decided("env", name, refused)
+        self._environment[name] = value
+        self._environment_bytes = size
+        return self._decided("env", name)
+
+    def terminal(self, pty: Pty) -> bool:
+        """Run the program on a terminal; the last request counts.  False if it is refused."""
+        try:
+            if self._is_started:
+                raise Refused("a terminal after the program has started")
+            if self._policy is not None:
+                self._policy.terminal()
+        except Refused as refused:
+            return self._decided("pty-req", pty.term, refused)
+        self._pty = pty
+        return self._decided("pty-req", pty.term)
+
+    async def start(
+        self, kind: ProgramKind, command: bytes, receiver: ProcessReceiver, progress: Progress | None
+    ) -> Process:
+        """Start the session's one program in the guest, waiting for the guest if need be.
+
+        Raises `Refused` when policy or the guest says no, and any other `Failure` when
+        there is no guest: its `user_text` is for the user.
+        """
+        if self._is_started:
+            raise Refused("a program is already running", user_text="A program is already running on this session.")
+        self._is_started = True
+        program = Program(kind, command, dict(self._environment), self._pty)
+        try:
+            if self._policy is not None:
+                program = self._policy.program(program)
+            guest = await self._connection.guest(progress)
+            self._process = await guest.start(program, receiver)
+        except Refused as refused:
+            self._is_started = False
+            self._decided(kind.value, command, refused)
+            raise
+        if self._is_closed:
+            self._process.close()
+        self._decided(kind.value, command)
+        self._connection.emit(events.ProgramStarted(channel=self.channel, program=program))
+        return self._process
+
+    async def wait(self) -> ExitStatus:
+        """The program's exit status, after its last byte of output was delivered.
+
+        Raises `BackendError` when the guest was lost first.
+        """
+        assert self._process is not None
+        status = None
+        try:
+            status = await self._process.wait()
+        except asyncio.CancelledError:
+            raise
+        except BackendError:
+            self._connection.emit(events.ProgramExited(channel=self.channel, status=None))
+            raise
+        self._connection.emit(events.ProgramExited(channel=self.channel, status=status))
+        return status
+
+    def resize(self, size: Size) -> bool:
+        """The client's window has a new size; remembered if the program is not running yet."""
+        if self._pty is None:
+            return False
+        self._pty = Pty(self._pty.term, size, self._pty.modes)
+        if self._process is not None:
+            self._process.resize(size)
+        self._connection.emit(events.TerminalResized(channel=self.channel, size=size))
+        return True
+
+    def signal(self, name: str) -> bool:
+        """Send a signal to the program.  False if it is refused."""
+        try:
+            if self._process is None:
+                raise Refused("a signal before the program has started")
+            if self._policy is not None:
+                self._policy.signal(name)
+        except Refused as refused:
+            return self._decided("signal", name.encode("utf-8", "replace"), refused)
+        self._process.signal(name)
+        return self._decided("signal", name.encode("utf-8", "replace"))
+
+    def closed(self) -> None:
+        """The channel is closed: a program that still runs is hung up.  Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._process is not None:
+            self._process.close()
+        self._connection.session_closed(self)
+
+    def _decided(self, request: str, detail: bytes, refused: Refused | None = None) -> bool:
+        self._connection.emit(
+            events.RequestDecided(
+                channel=self.channel,
+                request=request,
+                detail=detail.decode("utf-8", "backslashreplace"),
+                granted=refused is None,
+                reason="" if refused is None else str(refused),
+            )
+        )
+        return refused is None
