@@ -1,0 +1,98 @@
+# `make help` lists what there is.  ARGS= is handed on: make demo ARGS='--listen 127.0.0.1:2200', make test ARGS='-k scp'.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+ARGS ?=
+V := .venv
+BIN := $(V)/bin
+LOCK := flock Makefile
+PIP := $(LOCK) $(BIN)/python -m pip --disable-pip-version-check install --quiet
+GUEST := $(shell find guest -name '*.go' -o -name 'go.*' 2>/dev/null)
+AGENTS := $(addprefix src/moorage/agent/bin/moorage-agent-linux-,amd64 arm64)
+export MOORAGE_CACHE ?= $(HOME)/.cache/moorage-tests
+
+.PHONY: help demo install dev test check format go-test bench soak nightly lock clean
+
+help:  ## This list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1  \2/p' $(MAKEFILE_LIST)
+
+demo:  ## An SSH server with a throw-away sandbox for each login, on this machine, now
+	@case " $(ARGS) " in *" --backend"*) ;; *) scripts/packages demo ;; esac
+	@$(MAKE) $(V)/.moorage
+	@exec $(BIN)/moorage demo $(ARGS)
+
+install: $(V)/.moorage  ## Moorage in .venv, with its agent built
+
+dev: $(V)/.dev  ## The same, with what development needs
+
+test:  ## Everything: lint, types, layers, Go tests, and the suite with real engines and clients
+	@scripts/packages test
+	@$(MAKE) $(V)/.dev
+	@$(MAKE) check
+	@$(MAKE) go-test
+	@echo '== pytest'
+	@$(BIN)/python -u -m pytest --ignore=tests/soak $(ARGS)
+
+check: $(V)/.dev  ## Lint, format, types, layers; Python and Go
+	@echo '== ruff';    $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo '== mypy';    $(BIN)/mypy
+	@echo '== layers';  $(BIN)/lint-imports --no-logo
+	@echo '== go vet';  go=$$PWD/scripts/go; cd guest && "$$go" vet ./... && \
+	  bad=$$("$$("$$go" env GOROOT)/bin/gofmt" -l .) && { [ -z "$$bad" ] || { echo "gofmt would change: $$bad"; exit 1; }; }
+
+format: $(V)/.dev  ## Let the tools mend what they can
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+	@go=$$PWD/scripts/go; cd guest && "$$("$$go" env GOROOT)/bin/gofmt" -w .
+
+go-test: $(V)/bin/python  ## The agent's own tests
+	@echo '== go test'; go=$$PWD/scripts/go; cd guest && "$$go" test ./...
+
+bench: $(V)/.dev  ## Us, sshd and the engine's raw API in one run; BENCH=quick for a short one
+	@scripts/packages test
+	@$(BIN)/python -m bench.run $(if $(filter quick,$(BENCH)),--quick) $(ARGS)
+
+soak: $(V)/.dev  ## Ten minutes of logins: memory, descriptors and containers end where they began
+	@scripts/packages test
+	@$(BIN)/python -u -m pytest tests/soak $(ARGS)
+
+nightly: $(V)/.dev  ## All tests with many more examples, then the soak and the benchmarks
+	@$(MAKE) test ARGS='--hypothesis-profile=nightly'
+	@$(MAKE) soak
+	@$(MAKE) bench
+
+lock:  ## Pin all Python packages anew; make lock ARGS=--upgrade
+	@scripts/lock $(ARGS)
+
+clean:  ## Remove what was built; the cache outside the clone stays
+	@rm -rf $(V) $(AGENTS) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find src tests bench -name __pycache__ -prune -exec rm -rf {} +
+
+# Below: each file is made once, and again when what it is made from has changed.
+
+$(V)/bin/python:
+	@echo '== .venv'
+	@$(LOCK) scripts/venv $(V)
+
+$(V)/.runtime: requirements/runtime.txt $(V)/bin/python
+	@echo '== Python packages'
+	@$(PIP) --require-hashes -r $< && touch $@
+
+$(V)/.dev: requirements/dev.txt $(V)/.moorage
+	@echo '== Python packages for development'
+	@$(PIP) --require-hashes -r $< && touch $@
+
+# A binary that is missing counts as changed.
+$(V)/.agent: $(GUEST) build_agent.py $(filter-out $(wildcard $(AGENTS)),$(AGENTS)) | $(V)/.runtime
+	@echo '== agent'
+	@PATH="$$(scripts/go env GOROOT)/bin:$$PATH" $(LOCK) $(BIN)/python build_agent.py && touch $@
+
+$(AGENTS): ;
+
+$(V)/.moorage: pyproject.toml $(V)/.agent $(V)/.runtime
+	@echo '== moorage'
+	@$(PIP) --no-deps --no-build-isolation -e . && touch $@
