@@ -1,0 +1,439 @@
+"""The life of a connection, with services that answer, refuse, fail and hang on command."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from moorage.config import AppConfig
+from moorage.errors import AuthError, BackendError, ConfigError, Refused
+from moorage.gateway import events
+from moorage.gateway.connection import Connection, Gateway
+from moorage.gateway.contract import Accepted, Guest, Listener, Process, ProcessReceiver, Progress, Receiver, Transport
+from moorage.gateway.model import (
+    Address,
+    Attempt,
+    ConnectionId,
+    ExitStatus,
+    Login,
+    Metadata,
+    Program,
+    ProgramKind,
+    Pty,
+    Size,
+    Target,
+    TextValue,
+    Verdict,
+)
+
+PEER = Address("192.0.2.7", 40000)
+KEY = "ssh-ed25519 AAAA"
+
+
+@dataclass
+class Authenticator:
+    """Accepts what it is told to, and counts what it is asked."""
+
+    passwords: dict[str, bytes] = field(default_factory=lambda: {"mia": b"right"})
+    keys: set[tuple[str, str]] = field(default_factory=lambda: {("mia", KEY)})
+    authorized: bool = True
+    broken: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def methods(self) -> Sequence[str]:
+        return ("publickey", "password")
+
+    def _answer(self, what: str, success: bool, **metadata: TextValue) -> Verdict:
+        self.asked.append(what)
+        if self.broken:
+            raise AuthError("the service is down")
+        return Verdict(success, metadata=Metadata(metadata))
+
+    async def password(self, attempt: Attempt, password: bytes) -> Verdict:
+        return self._answer("password", self.passwords.get(attempt.username) == password, by=TextValue("password"))
+
+    async def public_key(self, attempt: Attempt, key: str) -> Verdict:
+        return self._answer("key", (attempt.username, key) in self.keys, by=TextValue(f"key of {attempt.username}"))
+
+    async def authorize(self, attempt: Attempt) -> Verdict:
+        return self._answer("authorize", self.authorized)
+
+    async def close(self) -> None: ...
+
+
+@dataclass
+class Source:
+    config: AppConfig
+    failure: Exception | None = None
+
+    async def resolve(self, attempt: Attempt) -> tuple[AppConfig, Attempt]:
+        if self.failure is not None:
+            raise self.failure
+        return self.config, attempt
+
+    async def close(self) -> None: ...
+
+
+class FakeProcess:
+    def __init__(self) -> None:
+        self.calls: list[object] = []
+        self.exit: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
+
+    def write(self, data: bytes) -> None: ...
+    def write_eof(self) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def resize(self, size: Size) -> None:
+        self.calls.append(size)
+
+    def signal(self, name: str) -> None:
+        self.calls.append(name)
+
+    async def wait(self) -> ExitStatus:
+        return await asyncio.shield(self.exit)
+
+
+class FakeGuest:
+    def __init__(self) -> None:
+        self.started: list[Program] = []
+        self.processes: list[FakeProcess] = []
+        self.closed: list[str] = []
+        self.end: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+
+    async def start(self, program: Program, receiver: ProcessReceiver) -> Process:
+        self.started.append(program)
+        self.processes.append(FakeProcess())
+        return self.processes[-1]
+
+    async def dial(self, target: Target, receiver: Receiver) -> Transport:
+        raise AssertionError
+
+    async def listen(self, target: Target, accepted: Accepted) -> Listener:
+        raise AssertionError
+
+    async def lost(self) -> BaseException | None:
+        return await asyncio.shield(self.end)
+
+    async def close(self, reason: str) -> None:
+        self.closed.append(reason)
+        if not self.end.done():
+            self.end.set_result(None)
+
+
+class FakeBackend:
+    def __init__(self) -> None:
+        self.logins: list[Login] = []
+        self.guests: list[FakeGuest] = []
+        self.failure: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.cancelled = False
+        self.progress: Progress | None = None
+
+    async def open(self, login: Login, progress: Progress) -> Guest:
+        self.logins.append(login)
+        self.progress = progress
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        if self.failure is not None:
+            raise self.failure
+        self.guests.append(FakeGuest())
+        return self.guests[-1]
+
+    async def close(self) -> None: ...
+
+
+class World:
+    """A gateway and all its collaborators."""
+
+    def __init__(self) -> None:
+        self.authenticator = Authenticator()
+        self.source = Source(AppConfig.model_validate({"backend": "docker"}))
+        self.backend = FakeBackend()
+        self.heard: list[events.Event] = []
+        self.gateway = Gateway(
+            self.source.config,
+            authenticator=self.authenticator,
+            source=self.source,
+            backends=lambda _: self.backend,
+            listeners=[lambda _, __: self.heard.append],
+            clock=lambda: 5.0,
+            new_id=lambda: ConnectionId("0123456789abcdef" * 2),
+        )
+        self.texts: list[str] = []
+
+    def connect(self) -> Connection:
+        connection = self.gateway.connect(PEER)
+        connection.identified("SSH-2.0-Test")
+
+        def disconnect(text: str) -> None:
+            self.texts.append(text)
+            connection.ended(None)
+
+        connection.disconnect = disconnect
+        return connection
+
+    async def login(self) -> Connection:
+        connection = self.connect()
+        assert await connection.password("mia", b"right")
+        connection.logged_in("mia")
+        return connection
+
+    def heard_of(self, kind: type[events.Event]) -> list[events.Event]:
+        return [event for event in self.heard if isinstance(event, kind)]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = World()
+    yield made
+    await made.gateway.drain(0)
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not true():
+            await asyncio.sleep(0)
+
+
+async def start(connection: Connection, command: bytes = b"true") -> None:
+    session = await connection.open_session()
+    await session.start(ProgramKind.EXEC, command, None, None)  # type: ignore[arg-type]
+
+
+async def test_a_guest_is_opened_at_login_and_closed_with_the_connection(world: World) -> None:
+    connection = await world.login()
+    await until(lambda: world.backend.guests)
+    await start(connection)
+    connection.ended(None)
+    await until(lambda: not world.gateway.connections)
+    assert world.backend.guests[0].closed == ["the connection has ended"]
+    assert [type(event).__name__ for event in world.heard] == [
+        "ConnectionOpened",
+        "AuthAttempted",
+        "LoginAccepted",
+        "GuestOpened",
+        "SessionOpened",
+        "RequestDecided",
+        "ProgramStarted",
+        "ConnectionClosed",
+    ]
+    assert all(event.at == 5.0 for event in world.heard)
+
+
+async def test_no_guest_is_opened_before_the_login_is_complete(world: World) -> None:
+    connection = world.connect()
+    assert await connection.public_key("mia", KEY)
+    assert await connection.password("mia", b"right")
+    await asyncio.sleep(0)
+    assert world.backend.logins == []
+    connection.ended(None)
+    await until(lambda: not world.gateway.connections)
+    assert world.backend.logins == []
+    assert world.heard_of(events.HandshakeFailed)
+
+
+async def test_a_key_is_asked_about_once_and_authorized_only_when_it_signed(world: World) -> None:
+    connection = world.connect()
+    assert await connection.public_key("mia", KEY)
+    assert await connection.public_key("mia", KEY)
+    assert world.authenticator.asked == ["key"]
+    assert not world.heard_of(events.AuthAttempted)
+    assert await connection.key_verified("mia", KEY)
+    assert world.authenticator.asked == ["key", "authorize"]
+
+
+async def test_what_was_attached_to_another_attempt_never_reaches_the_login(world: World) -> None:
+    world.authenticator.keys.add(("bob", KEY))
+    connection = world.connect()
+    assert await connection.public_key("bob", KEY)
+    assert await connection.password("mia", b"right")
+    connection.logged_in("mia")
+    await until(lambda: world.backend.logins)
+    assert world.backend.logins[0].metadata.metadata == {"by": TextValue("password")}
+
+
+async def test_the_key_that_signed_decides_not_the_key_that_was_offered(world: World) -> None:
+    world.authenticator.keys.add(("bob", KEY))
+    connection = world.connect()
+    assert await connection.public_key("bob", KEY)
+    assert await connection.key_verified("mia", KEY)
+    with pytest.raises(AssertionError):
+        connection.logged_in("bob")
+
+
+async def test_refusals_count_and_accepted_key_queries_do_not(world: World) -> None:
+    connection = world.connect()
+    before = connection.tries_left()
+    assert not await connection.password("mia", b"wrong")
+    assert not await connection.public_key("mia", "ssh-rsa BBBB")
+    assert await connection.public_key("mia", KEY)
+    assert connection.tries_left() == before - 2
+
+
+async def test_an_authorisation_that_refuses_is_a_refusal(world: World) -> None:
+    world.authenticator.authorized = False
+    connection = world.connect()
+    assert not await connection.password("mia", b"right")
+    assert not await connection.key_verified("mia", KEY)
+
+
+async def test_a_broken_service_fails_closed_and_is_told_apart_for_the_operator(world: World) -> None:
+    world.authenticator.broken = True
+    connection = world.connect()
+    assert not await connection.password("mia", b"right")
+    assert not await connection.public_key("mia", KEY)
+    assert [event.available for event in world.heard if isinstance(event, events.AuthAttempted)] == [False, False]
+    world.authenticator.broken = False
+    assert await connection.public_key("mia", KEY)
+
+
+@pytest.mark.parametrize("failure", [BackendError("engine down", user_text="No environment."), RuntimeError("bug")])
+async def test_a_guest_that_cannot_be_opened_is_told_when_a_program_is_asked_for(
+    world: World, failure: Exception
+) -> None:
+    world.backend.failure = failure
+    connection = await world.login()
+    session = await connection.open_session()
+    assert session.environment(b"LANG", b"C")
+    with pytest.raises(BackendError) as caught:
+        await session.start(ProgramKind.SHELL, b"", None, None)  # type: ignore[arg-type]
+    assert caught.value.user_text in {"No environment.", "An internal error has occurred."}
+    assert "bug" not in caught.value.user_text
+
+
+async def test_a_configuration_that_cannot_be_had_is_told_when_a_program_is_asked_for(world: World) -> None:
+    world.source.failure = ConfigError("bad answer")
+    connection = await world.login()
+    session = await connection.open_session()
+    with pytest.raises(ConfigError):
+        await session.start(ProgramKind.SHELL, b"", None, None)  # type: ignore[arg-type]
+    assert world.backend.logins == []
+
+
+async def test_a_connection_that_ends_while_its_guest_opens_cancels_the_opening(world: World) -> None:
+    world.backend.gate.clear()
+    connection = await world.login()
+    await until(lambda: world.backend.logins)
+    connection.ended(None)
+    await until(lambda: not world.gateway.connections)
+    assert world.backend.cancelled
+
+
+async def test_a_lost_guest_ends_its_connection_with_a_reference(world: World) -> None:
+    await world.login()
+    await until(lambda: world.backend.guests)
+    world.backend.guests[0].end.set_result(RuntimeError("killed"))
+    await until(lambda: world.texts)
+    assert world.texts == ["The environment has ended (reference 0123456789ab)."]
+
+
+async def test_waiting_sessions_hear_what_is_going_on(world: World) -> None:
+    world.backend.gate.clear()
+    connection = await world.login()
+    await until(lambda: world.backend.progress)
+    assert world.backend.progress is not None
+    world.backend.progress("pulling image: 10 %")
+    session = await connection.open_session()
+    lines: list[str] = []
+    starting = asyncio.ensure_future(session.start(ProgramKind.SHELL, b"", None, lines.append))  # type: ignore[arg-type]
+    await until(lambda: lines)
+    world.backend.progress("starting")
+    world.backend.gate.set()
+    await starting
+    assert lines == ["pulling image: 10 %", "starting"]
+
+
+async def test_policy_is_that_of_the_logins_own_configuration(world: World) -> None:
+    world.source.config = AppConfig.model_validate(
+        {"security": {"maxSessions": 1, "tty": {"mode": "disable"}, "forceCommand": "menu"}}
+    )
+    connection = await world.login()
+    session = await connection.open_session()
+    with pytest.raises(Refused):
+        await connection.open_session()
+    assert not session.terminal(Pty(b"xterm", Size()))
+    await session.start(ProgramKind.SHELL, b"", None, None)  # type: ignore[arg-type]
+    assert world.backend.guests[0].started[0].command == b"menu"
+    session.closed()
+    session.closed()
+    assert world.backend.guests[0].processes[0].calls == ["close"]
+    await connection.open_session()
+
+
+async def test_a_session_runs_one_program_and_its_environment_is_bounded(world: World) -> None:
+    connection = await world.login()
+    session = await connection.open_session()
+    limit = world.gateway.config.ssh.max_env_bytes
+    assert not session.environment(b"BIG", b"x" * limit)
+    assert not session.environment(b"A=B", b"x")
+    assert not session.environment(b"", b"x")
+    assert not session.environment(b"A", b"\0")
+    assert session.environment(b"A", b"\xff")
+    assert not session.signal("TERM")
+    await session.start(ProgramKind.EXEC, b"true", None, None)  # type: ignore[arg-type]
+    assert not session.environment(b"LATE", b"x")
+    assert not session.terminal(Pty(b"xterm", Size()))
+    with pytest.raises(Refused):
+        await session.start(ProgramKind.EXEC, b"true", None, None)  # type: ignore[arg-type]
+    assert world.backend.guests[0].started[0].environment == {b"A": b"\xff"}
+    assert session.signal("TERM")
+    assert world.backend.guests[0].processes[0].calls == ["TERM"]
+
+
+async def test_a_size_is_remembered_until_the_program_runs(world: World) -> None:
+    connection = await world.login()
+    session = await connection.open_session()
+    assert not session.resize(Size(10, 10))
+    assert session.terminal(Pty(b"xterm", Size()))
+    assert session.resize(Size(100, 50))
+    await session.start(ProgramKind.SHELL, b"", None, None)  # type: ignore[arg-type]
+    pty = world.backend.guests[0].started[0].pty
+    assert pty is not None
+    assert pty.size == Size(100, 50)
+    assert session.resize(Size(90, 40))
+    assert world.backend.guests[0].processes[0].calls == [Size(90, 40)]
+
+
+async def test_draining_takes_nothing_new_and_waits_for_sessions(world: World) -> None:
+    idle, busy = await world.login(), await world.login()
+    session = await busy.open_session()
+    draining = asyncio.ensure_future(world.gateway.drain(60))
+    await until(lambda: idle.closing)
+    assert not busy.closing
+    with pytest.raises(Refused):
+        world.gateway.connect(PEER)
+    with pytest.raises(Refused):
+        await busy.open_session()
+    session.closed()
+    async with asyncio.timeout(5):
+        await draining
+    assert busy.closing
+
+
+async def test_at_the_deadline_draining_ends_what_is_left(world: World) -> None:
+    connection = await world.login()
+    await connection.open_session()
+    async with asyncio.timeout(5):
+        await world.gateway.drain(0)
+    assert world.texts == ["The server is shutting down."]
+    assert world.backend.guests[0].closed
+
+
+async def test_a_listener_that_fails_is_dropped_and_disturbs_nobody(world: World) -> None:
+    def broken(event: events.Event) -> None:
+        raise RuntimeError(event)
+
+    world.gateway._listeners = [lambda _, __: broken, lambda _, __: world.heard.append]
+    connection = await world.login()
+    await start(connection)
+    assert world.heard_of(events.ProgramStarted)

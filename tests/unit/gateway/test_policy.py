@@ -1,0 +1,112 @@
+"""Policy: every mode of every kind of request, and the forced command."""
+
+import pytest
+
+from moorage.codes import Code
+from moorage.config import SecurityConfig
+from moorage.errors import Refused
+from moorage.gateway.model import Program, ProgramKind, TcpTarget, UnixTarget
+from moorage.gateway.policy import Policy
+
+
+def policy(**section: object) -> Policy:
+    return Policy(SecurityConfig.model_validate(section))
+
+
+def allows(ask: object, *arguments: object, **keywords: object) -> bool:
+    try:
+        ask(*arguments, **keywords)  # type: ignore[operator]
+    except Refused:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("mode", "allow", "deny", "granted"),
+    [
+        ("", [], [], True),
+        ("", [], ["A"], False),
+        ("enable", [], [], True),
+        ("enable", [], ["A"], False),
+        ("enable", ["B"], [], True),
+        ("filter", [], [], False),
+        ("filter", ["A"], [], True),
+        ("filter", ["A"], ["A"], True),
+        ("filter", ["B"], [], False),
+        ("disable", ["A"], [], False),
+    ],
+)
+def test_the_mode_decides_which_list_counts(mode: str, allow: list[str], deny: list[str], granted: bool) -> None:
+    rules = {"mode": mode, "allow": allow, "deny": deny}
+    assert allows(policy(env=rules).environment, b"A") is granted
+    assert allows(policy(subsystem=rules).program, Program(ProgramKind.SUBSYSTEM, b"A")) is granted
+
+
+@pytest.mark.parametrize(
+    ("mode", "granted"), [("", True), ("enable", True), ("filter", False), ("disable", False)]
+)
+def test_a_filter_without_a_list_is_a_refusal(mode: str, granted: bool) -> None:
+    assert allows(policy(shell={"mode": mode}).program, Program(ProgramKind.SHELL)) is granted
+    assert allows(policy(tty={"mode": mode}).terminal) is granted
+
+
+@pytest.mark.parametrize("mode", ["enable", "filter", "disable"])
+def test_the_default_mode_stands_in_for_a_mode_that_is_unset(mode: str) -> None:
+    rules = policy(defaultMode=mode)
+    assert allows(rules.terminal) is (mode == "enable")
+    assert allows(rules.environment, b"A") is (mode == "enable")
+    assert allows(rules.program, Program(ProgramKind.EXEC, b"true")) is (mode == "enable")
+
+
+def test_a_command_must_match_as_a_whole() -> None:
+    rules = policy(command={"mode": "filter", "allow": ["uptime", "df -h"]})
+    assert allows(rules.program, Program(ProgramKind.EXEC, b"df -h"))
+    assert not allows(rules.program, Program(ProgramKind.EXEC, b"df -h; id"))
+    assert not allows(rules.program, Program(ProgramKind.EXEC, b"df"))
+
+
+def test_signals_are_judged_by_their_own_section() -> None:
+    rules = policy(shell={"mode": "disable"}, signal={"mode": "enable", "deny": ["KILL"]})
+    assert allows(rules.signal, "TERM")
+    assert not allows(rules.signal, "KILL")
+    assert not allows(policy(signal={"mode": "filter", "allow": ["HUP"]}).signal, "TERM")
+
+
+def test_forwarding_is_off_unless_its_own_mode_says_otherwise() -> None:
+    closed = policy(defaultMode="enable")
+    assert not allows(closed.dial, TcpTarget("localhost", 80))
+    assert not allows(closed.dial, UnixTarget(b"/run/x"))
+    opened = policy(forwarding={"forwardingMode": "enable", "socketForwardingMode": "filter"})
+    assert allows(opened.dial, TcpTarget("localhost", 80))
+    assert not allows(opened.dial, UnixTarget(b"/run/x"))
+
+
+@pytest.mark.parametrize(("limit", "open_sessions", "granted"), [(-1, 500, True), (0, 0, False), (2, 1, True), (2, 2, False)])
+def test_sessions_are_counted_while_they_are_open(limit: int, open_sessions: int, granted: bool) -> None:
+    assert allows(policy(maxSessions=limit).session, open_sessions=open_sessions) is granted
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [(ProgramKind.SHELL, b""), (ProgramKind.EXEC, b"ls \xff"), (ProgramKind.SUBSYSTEM, b"sftp")],
+)
+def test_a_forced_command_replaces_the_program_and_tells_what_was_asked_for(kind: ProgramKind, command: bytes) -> None:
+    forced = policy(forceCommand="/bin/menu").program(Program(kind, command, {b"A": b"1"}))
+    assert (forced.kind, forced.command) == (ProgramKind.EXEC, b"/bin/menu")
+    assert forced.environment == {b"A": b"1", b"SSH_ORIGINAL_COMMAND": command}
+
+
+def test_a_forced_command_does_not_lift_the_rules_for_what_was_asked() -> None:
+    rules = policy(forceCommand="/bin/menu", command={"mode": "filter", "allow": ["x"]})
+    assert not allows(rules.program, Program(ProgramKind.EXEC, b"y"))
+
+
+def test_the_client_cannot_pretend_an_original_command() -> None:
+    assert not allows(policy().environment, b"SSH_ORIGINAL_COMMAND")
+
+
+def test_a_refusal_has_the_code_that_operators_know() -> None:
+    with pytest.raises(Refused) as caught:
+        policy(tty={"mode": "disable"}).terminal()
+    assert caught.value.code is Code.SECURITY_TTY_REJECTED
+    assert caught.value.user_text == "TTY allocation is disabled."
