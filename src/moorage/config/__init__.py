@@ -1,7 +1,5 @@
 """The configuration: what may be said, where it comes from, and what is wrong with it."""
 
-from pydantic import BaseModel
+from moorage.config.sections.root import AppConfig
 
-
-class AppConfig(BaseModel):
-    """The whole configuration."""
+__all__ = ["AppConfig"]

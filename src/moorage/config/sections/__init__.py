@@ -1,0 +1,1 @@
+"""The sections of the configuration, one a file: keys, defaults, rules."""

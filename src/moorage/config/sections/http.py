@@ -1,0 +1,142 @@
+"""The blocks that HTTP clients and servers share, and TLS names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from moorage.config.disk import Disk
+from moorage.config.section import AlsoCalled, AtLeast, Colons, Duration, Finding, Section, choose, shown
+from moorage.config.sections.names import (
+    DEFAULT_TLS_CURVES,
+    DEFAULT_TLS_SUITES,
+    TLS_CURVES,
+    TLS_SUITE_SPELLINGS,
+    TLS_VERSIONS,
+)
+from moorage.config.sections.ssh import listen_problem
+
+
+class TLSConfig(Section):
+    """How TLS is spoken, on either side."""
+
+    tls_version: str = "1.3"
+    """The lowest TLS version: `1.2` or `1.3`."""
+
+    curves: Annotated[tuple[str, ...], Colons(), AlsoCalled("curve")] = DEFAULT_TLS_CURVES
+    """Elliptic curves for the key exchange: a list, or one string with `:` between the names. Replaces the default."""
+
+    cipher: Annotated[tuple[str, ...], Colons()] = DEFAULT_TLS_SUITES
+    """Cipher suites by IANA, OpenSSL or GnuTLS name: a list, or one string with `:`. Without effect on TLS 1.3."""
+
+    def tls_problems(self) -> Iterator[Finding]:
+        """What is wrong with the names; asked where TLS is really spoken."""
+        if self.tls_version not in TLS_VERSIONS:
+            yield Finding(("tlsVersion",), f"unknown TLS version {shown(self.tls_version)}", "use 1.2 or 1.3")
+        for key, given, known, what in (
+            ("curves", self.curves, TLS_CURVES, "curve"),
+            ("cipher", self.cipher, tuple(TLS_SUITE_SPELLINGS), "cipher suite"),
+        ):
+            if not given:
+                yield Finding((key,), "the list is empty", f"name at least one {what}, or leave the key out")
+            for index, name in enumerate(given):
+                if name not in known:
+                    yield Finding((key, index), f"unknown {what} {shown(name)}", choose(name, known))
+
+
+class HTTPClientConfig(TLSConfig):
+    """How a service is called over HTTP."""
+
+    url: str = ""
+    """The service's address, `http://…` or `https://…`. A user and password in it are sent as Basic authentication."""
+
+    allow_redirects: bool = False
+    """Follow redirects, ten at most. Off: a redirect is an error."""
+
+    timeout: Annotated[Duration, AtLeast(timedelta(milliseconds=100))] = timedelta(seconds=2)
+    """The longest time that one request may take; at least 100ms."""
+
+    cacert: str = ""
+    """Certificates, PEM text or path, that replace the system's authorities."""
+
+    cert: str = ""
+    """The client's certificate, PEM text or path; needs `key`."""
+
+    key: SecretStr = SecretStr("")
+    """The client's private key, PEM text or path; needs `cert`."""
+
+    def problems(self, disk: Disk) -> Iterator[Finding]:
+        yield from url_problems("url", self.url)
+        yield from super().problems(disk)
+        if self.cacert and (wrong := disk.certificates(self.cacert)):
+            yield Finding(("cacert",), wrong)
+        yield from pair_problems(disk, self.cert, self.key)
+        if self.url.lower().startswith("https://"):
+            yield from self.tls_problems()
+
+
+class HTTPServerConfig(TLSConfig):
+    """How a service is offered over HTTP."""
+
+    listen: str = "0.0.0.0:8080"
+    """Address and port to listen on."""
+
+    key: SecretStr = SecretStr("")
+    """The server's private key, PEM text or path; needs `cert`."""
+
+    cert: str = ""
+    """The server's certificate, PEM text or path; with it the server speaks TLS."""
+
+    clientcacert: str = ""
+    """Authorities, PEM text or path, of which every client must show a certificate. Needs `cert` and `key`."""
+
+    def problems(self, disk: Disk) -> Iterator[Finding]:
+        if wrong := listen_problem(self.listen):
+            yield Finding(("listen",), wrong, "write HOST:PORT")
+        yield from super().problems(disk)
+        yield from pair_problems(disk, self.cert, self.key)
+        if self.clientcacert:
+            if not (self.cert and self.key.get_secret_value()):
+                yield Finding(("clientcacert",), "has no effect without TLS", "set cert and key, or remove it")
+            elif wrong := disk.certificates(self.clientcacert):
+                yield Finding(("clientcacert",), wrong)
+        if self.cert:
+            yield from self.tls_problems()
+
+
+def url_problems(key: str, url: str) -> Iterator[Finding]:
+    """What is wrong with the address of a service."""
+    mend = "write http://HOST or https://HOST"
+    if not url:
+        yield Finding((key,), "no URL is given", mend)
+        return
+    try:
+        parts = urlsplit(url)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        yield Finding((key,), "invalid URL", mend)
+        return
+    if parts.scheme not in {"http", "https"}:
+        yield Finding((key,), "the URL is not http or https", mend)
+    elif not parts.hostname or not port_is_fine or any(c.isspace() or not c.isprintable() for c in url):
+        yield Finding((key,), "invalid URL", mend)
+
+
+def pair_problems(disk: Disk, cert: str, key: SecretStr) -> Iterator[Finding]:
+    """What is wrong with a certificate and its key, which come together or not at all."""
+    private = key.get_secret_value()
+    if cert and not private:
+        yield Finding(("key",), "cert is given without key", "set both or neither")
+    elif private and not cert:
+        yield Finding(("cert",), "key is given without cert", "set both or neither")
+    elif cert:
+        if wrong := disk.certificates(cert):
+            yield Finding(("cert",), wrong)
+        if wrong := disk.private_key(private):
+            yield Finding(("key",), wrong)
+        if wrong := disk.key_pair(cert, private):
+            yield Finding(("cert",), wrong)

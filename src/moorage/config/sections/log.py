@@ -1,0 +1,65 @@
+"""``log``: how much is logged, in which form, and where to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from moorage.config.disk import Disk
+from moorage.config.section import Finding, KeepsZero, OneOf, Section, choose, shown, under
+from moorage.config.sections.names import LOG_LEVELS, SYSLOG_FACILITIES
+
+
+def _level_name(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(LOG_LEVELS):
+        return LOG_LEVELS[value]
+    return value
+
+
+class LevelName:
+    """The text is a log level's name and may be written as syslog's number."""
+
+
+class SyslogConfig(Section):
+    """Where and how syslog is reached."""
+
+    destination: str = "/dev/log"
+    """A path is a local socket; anything else is `HOST:PORT` over UDP."""
+
+    facility: Annotated[str, OneOf(tuple(SYSLOG_FACILITIES), "facility")] = "auth"
+    """Syslog's facility, by name."""
+
+    tag: str = "ContainerSSH"
+    """The program's name in syslog."""
+
+    pid: bool = False
+    """Append the process id to the tag."""
+
+
+class LogConfig(Section):
+    """The server's log."""
+
+    level: Annotated[str, BeforeValidator(_level_name), LevelName(), KeepsZero()] = "notice"
+    """The least urgent level that is written: debug, info, notice, warning, error, crit, alert or emerg, or its number
+    (7 to 0)."""
+
+    format: Annotated[str, OneOf(("ljson", "text"), "log format")] = "ljson"
+    """`ljson`: one JSON object a line; `text`: for people."""
+
+    destination: Annotated[str, OneOf(("stdout", "file", "syslog"), "log destination")] = "stdout"
+    """`stdout`, `file` or `syslog`."""
+
+    file: str = "/var/log/containerssh/containerssh.log"
+    """The file for `destination: file`, opened for appending; its directory must exist."""
+
+    syslog: SyslogConfig = Field(default_factory=SyslogConfig)
+    """For `destination: syslog`."""
+
+    def problems(self, disk: Disk) -> Iterator[Finding]:
+        if self.level not in LOG_LEVELS:
+            yield Finding(("level",), f"invalid log level {shown(self.level)}", choose(self.level, LOG_LEVELS))
+        yield from super().problems(disk)
+        if self.destination == "syslog":
+            yield from under("syslog", self.syslog.problems(disk))

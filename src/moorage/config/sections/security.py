@@ -1,0 +1,141 @@
+"""``security``: what a login may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field
+
+from moorage.config.disk import Disk
+from moorage.config.section import AtLeast, EachOneOf, Finding, KeepsZero, OneOf, Section, Within, under
+from moorage.config.sections.names import SECURITY_MODES, SIGNALS
+
+Mode = Annotated[str, OneOf(SECURITY_MODES, "mode")]
+Signals = Annotated[tuple[str, ...], EachOneOf(SIGNALS, "signal", may_be_empty=True)]
+
+
+class EnvSecurityConfig(Section):
+    """Which environment variables a client may set."""
+
+    mode: Mode = ""
+    """`enable`: all but `deny`; `filter`: only `allow`; `disable`: none. Empty: `defaultMode`."""
+
+    allow: tuple[str, ...] = ()
+    """Names that `filter` lets through."""
+
+    deny: tuple[str, ...] = ()
+    """Names that `enable` keeps out."""
+
+
+class CommandSecurityConfig(Section):
+    """Which commands a client may run."""
+
+    mode: Mode = ""
+    """`enable`: all; `filter`: only `allow`; `disable`: none. Empty: `defaultMode`."""
+
+    allow: tuple[str, ...] = ()
+    """Commands that `filter` lets through, compared as a whole."""
+
+
+class ShellSecurityConfig(Section):
+    """Whether a client may have a shell."""
+
+    mode: Mode = ""
+    """`enable` or `disable`; `filter` means disable. Empty: `defaultMode`."""
+
+
+class SubsystemSecurityConfig(Section):
+    """Which subsystems a client may start."""
+
+    mode: Mode = ""
+    """`enable`: all but `deny`; `filter`: only `allow`; `disable`: none. Empty: `defaultMode`."""
+
+    allow: tuple[str, ...] = ()
+    """Names that `filter` lets through."""
+
+    deny: tuple[str, ...] = ()
+    """Names that `enable` keeps out."""
+
+
+class TTYSecurityConfig(Section):
+    """Whether a client may have a terminal."""
+
+    mode: Mode = ""
+    """`enable` or `disable`; `filter` means disable. Empty: `defaultMode`."""
+
+
+class SignalSecurityConfig(Section):
+    """Which signals a client may send."""
+
+    mode: Mode = ""
+    """`enable`: all but `deny`; `filter`: only `allow`; `disable`: none. Empty: `defaultMode`."""
+
+    allow: Signals = ()
+    """Signals, without SIG, that `filter` lets through."""
+
+    deny: Signals = ()
+    """Signals, without SIG, that `enable` keeps out."""
+
+
+class ForwardingSecurityConfig(Section):
+    """Which connections may be forwarded. `defaultMode` never reaches these: forwarding is off unless asked for."""
+
+    reverse_forwarding_mode: Mode = "disable"
+    """TCP from the guest to the client (`ssh -R`)."""
+
+    forwarding_mode: Mode = "disable"
+    """TCP from the client to the guest (`ssh -L`, `ssh -D`)."""
+
+    socket_forwarding_mode: Mode = "disable"
+    """From the client to a unix socket in the guest."""
+
+    socket_listen_mode: Mode = "disable"
+    """From a unix socket in the guest to the client."""
+
+    x11_forwarding_mode: Mode = "disable"
+    """X11 from the guest to the client (`ssh -X`)."""
+
+
+class SecurityConfig(Section):
+    """What a login may ask for. The configuration webhook can set it for each login."""
+
+    default_mode: Mode = ""
+    """The mode where a part's own mode is empty; empty here means `enable`."""
+
+    force_command: str = ""
+    """Runs instead of every shell, command and subsystem; the original is in SSH_ORIGINAL_COMMAND."""
+
+    env: EnvSecurityConfig = Field(default_factory=EnvSecurityConfig)
+    """Environment variables."""
+
+    command: CommandSecurityConfig = Field(default_factory=CommandSecurityConfig)
+    """Commands."""
+
+    shell: ShellSecurityConfig = Field(default_factory=ShellSecurityConfig)
+    """The shell."""
+
+    subsystem: SubsystemSecurityConfig = Field(default_factory=SubsystemSecurityConfig)
+    """Subsystems."""
+
+    tty: TTYSecurityConfig = Field(default_factory=TTYSecurityConfig)
+    """The terminal."""
+
+    signal: SignalSecurityConfig = Field(default_factory=SignalSecurityConfig)
+    """Signals."""
+
+    forwarding: ForwardingSecurityConfig = Field(default_factory=ForwardingSecurityConfig)
+    """Forwarding."""
+
+    max_sessions: Annotated[int, AtLeast(-1), KeepsZero(), Within(-(2**63), 2**63 - 1)] = -1
+    """Sessions that one connection may have open at the same time; -1: no limit of its own, 0: none."""
+
+    def problems(self, disk: Disk) -> Iterator[Finding]:
+        yield from super().problems(disk)
+        for name in ("env", "command", "shell", "subsystem", "tty", "signal", "forwarding"):
+            part: Section = getattr(self, name)
+            yield from under(name, part.problems(disk))
+
+    def warnings(self) -> Iterator[Finding]:
+        if self.max_sessions == 0:
+            yield Finding(("maxSessions",), "0 allows no session at all", "write -1 for no limit")

@@ -1,0 +1,110 @@
+"""``ssh``: the listener, the protocol's parameters, host keys and limits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Final
+
+from pydantic import SecretStr
+
+from moorage.config.disk import Disk
+from moorage.config.section import AtLeast, Duration, EachOneOf, Finding, Section, Within, shown
+from moorage.config.sections.names import DEAD_CIPHERS, SSH_CIPHERS, SSH_KEX, SSH_MACS
+
+_VERSION: Final = re.compile(r"SSH-2\.0-[!-,.-~]+( [A-Za-z0-9 _.-]*)?")
+_LONGEST_VERSION: Final = 253  # RFC 4253 §4.2: 255 bytes with CR LF
+
+Ciphers = Annotated[tuple[str, ...] | None, EachOneOf(SSH_CIPHERS, "cipher", may_be_empty=True)]
+Kex = Annotated[tuple[str, ...] | None, EachOneOf(SSH_KEX, "key exchange method")]
+Macs = Annotated[tuple[str, ...] | None, EachOneOf(SSH_MACS, "MAC")]
+
+
+class SSHConfig(Section):
+    """The SSH server itself."""
+
+    listen: str = "0.0.0.0:2222"
+    """Address and port to listen on. `[::]:2222` listens on IPv6, `:2222` on all addresses."""
+
+    server_version: str = "SSH-2.0-ContainerSSH"
+    """The identification line that clients see (RFC 4253 §4.2): `SSH-2.0-`, a name, optionally a space and a comment."""
+
+    ciphers: Ciphers = None
+    """Ciphers on offer, best first. Unset: a modern list, which changes with the times. An empty list means the same."""
+
+    kex: Kex = None
+    """Key exchange methods on offer, best first. Unset: a modern list."""
+
+    macs: Macs = None
+    """Message authentication codes on offer, best first. Unset: a modern list. AEAD ciphers need none."""
+
+    banner: str = ""
+    """Text that is sent before authentication; may have several lines."""
+
+    hostkeys: tuple[SecretStr, ...] = ()
+    """Host keys, each a PEM text or the path of a file; several types are allowed.
+    None: keys are made once and kept in the state directory."""
+
+    client_alive_interval: Duration = timedelta(0)
+    """How often a silent client is asked for a sign of life. 0: never; otherwise at least one second."""
+
+    client_alive_count_max: Annotated[int, AtLeast(1), Within(-(2**31), 2**31 - 1)] = 3
+    """How many such questions may stay unanswered before the connection is ended."""
+
+    login_grace_time: Annotated[Duration, AtLeast(timedelta(seconds=1))] = timedelta(seconds=120)
+    """How long a connection may take to authenticate. An addition: the wait is bounded so that strangers cannot pile up."""
+
+    max_auth_tries: Annotated[int, AtLeast(1), Within(0, 1000)] = 6
+    """Failed attempts to authenticate on one connection before it is ended. An addition."""
+
+    shutdown_timeout: Annotated[Duration, AtLeast(timedelta(0))] = timedelta(seconds=20)
+    """How long running sessions may go on after the server was asked to stop. An addition."""
+
+    max_channels: Annotated[int, AtLeast(1), Within(0, 65536)] = 128
+    """Channels that one connection may have open at the same time. An addition: bounds what one client can claim."""
+
+    max_env_bytes: Annotated[int, AtLeast(0), Within(0, 2**24)] = 65536
+    """Bytes of names and values that a client may send as environment of one session. An addition."""
+
+    def problems(self, disk: Disk) -> Iterator[Finding]:
+        if wrong := listen_problem(self.listen):
+            yield Finding(("listen",), wrong, "write HOST:PORT, such as 0.0.0.0:2222")
+        if wrong := version_problem(self.server_version):
+            yield Finding(("serverVersion",), wrong, "write SSH-2.0-NAME, optionally a space and a comment")
+        yield from super().problems(disk)
+        for index, key in enumerate(self.hostkeys):
+            if wrong := disk.private_key(key.get_secret_value()):
+                yield Finding(("hostkeys", index), wrong)
+        interval = self.client_alive_interval
+        if interval and interval < timedelta(seconds=1):
+            yield Finding(("clientAliveInterval",), "must be 0 or at least 1s")
+
+    def warnings(self) -> Iterator[Finding]:
+        yield from dead_ciphers(self.ciphers)
+
+
+def dead_ciphers(ciphers: tuple[str, ...] | None) -> Iterator[Finding]:
+    """A warning for each cipher that is accepted but names no algorithm."""
+    for index, cipher in enumerate(ciphers or ()):
+        if cipher in DEAD_CIPHERS:
+            yield Finding(("ciphers", index), f"{shown(cipher)} names no cipher and is left out", "write 3des-cbc")
+
+
+def version_problem(version: str) -> str:
+    """What is wrong with an SSH identification line, or an empty string."""
+    if len(version) > _LONGEST_VERSION:
+        return f"is longer than {_LONGEST_VERSION} characters"
+    return "" if _VERSION.fullmatch(version) else f"invalid version {shown(version)}"
+
+
+def listen_problem(listen: str) -> str:
+    """What is wrong with HOST:PORT, or an empty string.  `[::1]:22` and `:22` are fine."""
+    host, colon, port = listen.rpartition(":")
+    if not colon:
+        return f"{shown(listen)} has no port"
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535):
+        return f"invalid port in {shown(listen)}"
+    if host.startswith("[") != host.endswith("]") or (":" in host and not host.startswith("[")):
+        return f"an IPv6 address needs brackets in {shown(listen)}"
+    return ""
