@@ -1,0 +1,1 @@
+"""Real parts for tests: engines and guest images, started or made on first use and kept between runs."""

@@ -1,0 +1,51 @@
+"""A private Podman with its Docker-compatible API on a socket, stopped at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.parts import need
+from tests.parts.engine import RealEngine, stop, wait_ready
+
+# Without limits of its own every start fails on a machine with lower ones; cgroupfs needs no systemd.
+_CONFIGURATION = """\
+[containers]
+default_ulimits = ["nofile=16384:16384", "nproc=32768:32768"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+
+@contextmanager
+def podman() -> Iterator[RealEngine]:
+    """A Podman service for the time of the block."""
+    need.root()
+    binary = need.program("podman", "podman")
+    home = need.cache() / "podman"
+    home.mkdir(exist_ok=True)
+    with need.exclusively("podman"), tempfile.TemporaryDirectory(prefix="moorage-podman-") as scratch:
+        run = Path(scratch)
+        (run / "containers.conf").write_text(_CONFIGURATION)
+        path, log = run / "podman.sock", home / "log"
+        environment = {**os.environ, "XDG_RUNTIME_DIR": scratch, "CONTAINERS_CONF": str(run / "containers.conf")}
+        common = ["--root", str(home / "root"), "--runroot", str(run / "run"), "--storage-driver", "vfs"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [binary, *common, "system", "service", "--time=0", f"unix://{path}"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                wait_ready(path, process, log)
+                yield RealEngine(f"unix://{path}", "podman", network=False)
+            finally:
+                stop(process)

@@ -1,0 +1,3 @@
+module moorage.test/hello
+
+go 1.21
