@@ -1,0 +1,1 @@
+"""Real programs against a real server process."""

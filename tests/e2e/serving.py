@@ -1,0 +1,132 @@
+"""A real `moorage serve` process for a test, and what it wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import argon2
+from tests.e2e.waiting import until
+
+MOORAGE = Path(sys.executable).with_name("moorage")
+
+
+def free_port() -> int:
+    """A TCP port on the loopback that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_users(path: Path, **users: str | Path) -> Path:
+    """A users file with cheap hashes: a text is a password, a path is the user's private key."""
+    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    entries = {
+        name: {"keys": [secret.with_suffix(".pub").read_text().strip()]}
+        if isinstance(secret, Path)
+        else {"password": hasher.hash(secret)}
+        for name, secret in users.items()
+    }
+    path.write_text(json.dumps({"users": entries}))
+    path.chmod(0o600)
+    return path
+
+
+class Server:
+    """One `moorage serve --config` process in a directory of its own.
+
+    Entering starts it and returns when it answers; leaving ends it, hard if need be.
+    """
+
+    def __init__(self, directory: Path, config: Mapping[str, Any], *, environment: Mapping[str, str] | None = None):
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.port = free_port()
+        self.config: dict[str, Any] = {"state": {"directory": str(directory / "state")}, **config}
+        self.config["ssh"] = {"listen": f"127.0.0.1:{self.port}", **config.get("ssh", {})}
+        self.config_file = directory / "config.json"
+        self.log_file = directory / "server.log"
+        self.environment = {**os.environ, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self.process.pid
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The running server."""
+        assert self._process is not None, "the server was not started"
+        return self._process
+
+    def log(self) -> str:
+        """All that the server has written, log and complaints."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def records(self) -> list[dict[str, Any]]:
+        """The log as records; lines that are no JSON are left out."""
+        lines = [line for line in self.log().splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in lines]
+
+    def start(self) -> None:
+        """Start the server and wait until it greets."""
+        self.write_config()
+        with self.log_file.open("ab") as log:
+            command = [str(MOORAGE), "serve", "--config", str(self.config_file)]
+            self._process = subprocess.Popen(  # its own group: a Ctrl-C in the terminal of pytest is not for it
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, start_new_session=True
+            )
+        until(lambda: self.greets() or self.process.poll() is not None, f"the server answers\n{self.log()}", seconds=15)
+        assert self.process.poll() is None, f"the server did not start:\n{self.log()}"
+
+    def write_config(self) -> None:
+        """Write the configuration as it stands now."""
+        self.config_file.write_text(json.dumps(self.config, indent=2))
+
+    def greets(self) -> bool:
+        """Does the port answer as an SSH server does?"""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the server a signal."""
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = 15) -> int:
+        """The exit status of a server that is about to end."""
+        return self.process.wait(seconds)
+
+    def end(self) -> None:
+        """End the server if it still runs."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(3)
+            return
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError(f"the server did not end on SIGTERM:\n{self.log()[-4000:]}") from None
