@@ -1,0 +1,313 @@
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+)
+
+const (
+	helloDeadline = 60 * time.Second
+	// readSize holds the longest frame and then some; untouched pages cost nothing.
+	readSize = 2 * (headerSize + maxPayload)
+	// maxPending bounds the answers that a gateway may leave unread while it goes on asking.
+	maxPending = 1 << 20
+)
+
+// A link is one stream and its channels.
+//
+// One goroutine reads (run) and never waits for the stream to take a frame: it posts its answers, and the
+// answering goroutine or whoever writes next sends them first. All others write through send, which waits.
+type link struct {
+	in  io.Reader
+	out io.Writer
+
+	writing sync.Mutex // held by the one that writes to out
+
+	posting sync.Mutex
+	pending []byte        // frames posted and not yet written
+	posted  chan struct{} // there may be pending frames
+	failed  error         // why out is of no use any more
+
+	table    sync.Mutex
+	channels map[uint32]*channel
+	highest  uint32 // the last number that the gateway has used
+
+	// open starts what an OPEN asks for, on a goroutine of its own.
+	open func(*channel, *openRequest)
+}
+
+func newLink(in io.Reader, out io.Writer, open func(*channel, *openRequest)) *link {
+	return &link{
+		in: in, out: out, open: open,
+		posted:   make(chan struct{}, 1),
+		channels: make(map[uint32]*channel),
+	}
+}
+
+// post queues a frame behind all that was posted before; it never waits.
+func (l *link) post(kind frameType, channel uint32, payload []byte) {
+	l.posting.Lock()
+	if l.failed == nil {
+		if len(l.pending) > maxPending {
+			l.failed = errors.New("the gateway asks and does not read")
+			l.closeIn()
+		} else {
+			l.pending = appendFrame(l.pending, kind, channel, payload)
+		}
+	}
+	l.posting.Unlock()
+	select {
+	case l.posted <- struct{}{}:
+	default:
+	}
+}
+
+func (l *link) postJSON(kind frameType, channel uint32, payload any) {
+	text, err := json.Marshal(payload)
+	if err != nil {
+		panic(err) // our own plain structs
+	}
+	l.post(kind, channel, text)
+}
+
+// answer writes posted frames that no sender takes along.
+func (l *link) answer() {
+	for range l.posted {
+		l.writing.Lock()
+		l.flush()
+		l.writing.Unlock()
+	}
+}
+
+// flush is called with l.writing held.
+func (l *link) flush() error {
+	l.posting.Lock()
+	batch, err := l.pending, l.failed
+	l.pending = nil
+	l.posting.Unlock()
+	if err != nil || len(batch) == 0 {
+		return err
+	}
+	return l.write(batch)
+}
+
+func (l *link) write(data []byte) error {
+	_, err := l.out.Write(data)
+	if err != nil {
+		l.posting.Lock()
+		l.failed = err
+		l.posting.Unlock()
+		l.closeIn()
+	}
+	return err
+}
+
+// send writes a whole frame (header included) for a channel, after everything that was posted.
+// It waits until the stream takes it, and drops it if the channel was closed meanwhile.
+func (l *link) send(c *channel, whole []byte) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if err := l.flush(); err != nil {
+		return err
+	}
+	if c.closed.Load() {
+		return errClosed
+	}
+	return l.write(whole)
+}
+
+// closeIn makes run return.
+func (l *link) closeIn() {
+	if file, ok := l.in.(*os.File); ok {
+		_ = file.Close()
+	}
+}
+
+// run speaks the protocol until the stream ends: nil for its end, a *protocolError if the gateway broke it.
+func (l *link) run() error {
+	go l.answer()
+	err := l.read()
+	var bad *protocolError
+	if errors.As(err, &bad) {
+		code := "protocol"
+		if bad.kind == "version" {
+			code = "version"
+		}
+		l.fail(code, bad.message)
+		return bad
+	}
+	return nil
+}
+
+// fail sends ERROR if the stream takes it within a second.
+func (l *link) fail(code, message string) {
+	if file, ok := l.out.(*os.File); ok {
+		_ = file.SetWriteDeadline(time.Now().Add(time.Second))
+	}
+	l.postJSON(typeError, 0, problem{code, message})
+	done := make(chan struct{})
+	go func() {
+		l.writing.Lock()
+		_ = l.flush()
+		l.writing.Unlock()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Second):
+	}
+}
+
+func (l *link) read() error {
+	buffer := make([]byte, readSize)
+	start, end := 0, 0
+	greeted := false
+	if file, ok := l.in.(*os.File); ok {
+		_ = file.SetReadDeadline(time.Now().Add(helloDeadline))
+	}
+	for {
+		f, n, err := parseFrame(buffer[start:end])
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			if start > 0 {
+				end = copy(buffer, buffer[start:end])
+				start = 0
+			}
+			n, err := l.in.Read(buffer[end:])
+			if n <= 0 || err != nil {
+				return err
+			}
+			end += n
+			continue
+		}
+		start += n
+		if start == end {
+			start, end = 0, 0 // the payload stays valid until the next read
+		}
+		if !greeted {
+			if err := l.greet(f); err != nil {
+				return err
+			}
+			greeted = true
+			if file, ok := l.in.(*os.File); ok {
+				_ = file.SetReadDeadline(time.Time{})
+			}
+			continue
+		}
+		if err := l.dispatch(f); err != nil {
+			return err
+		}
+	}
+}
+
+func (l *link) greet(f frame) error {
+	if f.kind != typeHello {
+		return broken("state", "%s frame before HELLO", f.kind)
+	}
+	var hello gatewayHello
+	if err := json.Unmarshal(f.payload, &hello); err != nil {
+		return broken("payload", "HELLO: %v", err)
+	}
+	for _, offered := range hello.Versions {
+		if offered == 1 {
+			l.postJSON(typeHello, 0, agentHello{
+				Version: 1, Agent: version, OS: runtime.GOOS, Arch: runtime.GOARCH,
+				PID: os.Getpid(), UID: os.Getuid(), Features: []string{"process", "sftp", "file"},
+			})
+			return nil
+		}
+	}
+	return &protocolError{"version", "this agent speaks version 1 only"}
+}
+
+// dispatch acts on one frame; f.payload is valid only until it returns.
+func (l *link) dispatch(f frame) error {
+	switch f.kind {
+	case typePing:
+		l.post(typePong, 0, f.payload)
+		return nil
+	case typePong:
+		return nil
+	case typeError:
+		return io.EOF
+	case typeHello, typeOpened, typeRefused, typeStderr, typeExit:
+		return broken("state", "%s frame from the gateway", f.kind)
+	case typeOpen:
+		return l.opening(f)
+	}
+	l.table.Lock()
+	c := l.channels[f.channel]
+	l.table.Unlock()
+	if c == nil || !c.isOpen() {
+		return broken("state", "%s frame on channel %d, which is not open", f.kind, f.channel)
+	}
+	if f.kind == typeClose {
+		c.close()
+		l.forget(c)
+		return nil
+	}
+	if c.closed.Load() {
+		return nil // under way while we closed
+	}
+	switch f.kind {
+	case typeData:
+		return c.received(f.payload)
+	case typeEOF:
+		return c.receivedEOF()
+	case typeWindow:
+		return c.granted(int(binary.BigEndian.Uint32(f.payload)))
+	case typeResize:
+		var wanted size
+		if json.Unmarshal(f.payload, &wanted) != nil {
+			return broken("payload", "RESIZE frame with an unusable payload")
+		}
+		c.end.resize(wanted)
+	case typeSignal:
+		var wanted signalRequest
+		if json.Unmarshal(f.payload, &wanted) != nil {
+			return broken("payload", "SIGNAL frame with an unusable payload")
+		}
+		c.end.signal(wanted.Name)
+	}
+	return nil
+}
+
+func (l *link) opening(f frame) error {
+	if f.channel%2 == 0 || f.channel <= l.highest {
+		return broken("state", "OPEN of channel %d after %d", f.channel, l.highest)
+	}
+	l.highest = f.channel
+	c := newChannel(l, f.channel)
+	l.table.Lock()
+	full := len(l.channels) >= maxChannels
+	if !full {
+		l.channels[f.channel] = c
+	}
+	l.table.Unlock()
+	if full {
+		l.postJSON(typeRefused, f.channel, problem{"limit", "too many channels are open"})
+		return nil
+	}
+	request := new(openRequest)
+	if err := json.Unmarshal(f.payload, request); err != nil || request.Window < 0 || request.Window > maxWindow {
+		c.refuse(&problem{"invalid", "a member of the request is unusable"})
+		return nil
+	}
+	c.credit = request.Window
+	go l.open(c, request)
+	return nil
+}
+
+func (l *link) forget(c *channel) {
+	l.table.Lock()
+	delete(l.channels, c.id)
+	l.table.Unlock()
+}
