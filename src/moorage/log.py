@@ -41,17 +41,17 @@ Format = Literal["ljson", "text"]
 
 
 class Destination:
-    """Where lines go: standard output, or a file that `reopen` opens anew after it was rotated away."""
+    """Where lines go: a stream (by default standard output), or a file.
 
-    def __init__(self, path: Path | None = None) -> None:
+    `reopen` opens a file anew after it was rotated away.
+    """
+
+    def __init__(self, path: Path | None = None, *, stream: TextIO | None = None) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._stream: TextIO = self._open()
-
-    def _open(self) -> TextIO:
-        if self._path is None:
-            return sys.stdout
-        return self._path.open("a", encoding="utf-8", buffering=1)
+        self._stream: TextIO = stream or sys.stdout
+        if path is not None:
+            self._stream = path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, line: str) -> None:
         """Write one line; a destination that is gone (a closed pipe, a full disk) loses it silently."""
@@ -66,7 +66,7 @@ class Destination:
         """Close and open the file again; raises `OSError` and keeps the old one if that fails."""
         if self._path is None:
             return
-        stream = self._open()
+        stream = self._path.open("a", encoding="utf-8", buffering=1)
         with self._lock:
             old, self._stream = self._stream, stream
         old.close()

@@ -16,7 +16,7 @@ from dataclasses import replace
 import structlog
 
 from moorage.codes import Code
-from moorage.config import AppConfig, SshConfig
+from moorage.config import AppConfig, SSHConfig
 from moorage.errors import AuthError, BackendError, Failure, Refused
 from moorage.gateway import events
 from moorage.gateway.contract import Authenticator, Backend, ConfigSource, Guest, Progress, Receiver, Transport
@@ -217,7 +217,7 @@ class Connection:
         )
 
     @property
-    def limits(self) -> SshConfig:
+    def limits(self) -> SSHConfig:
         """The bounds on what a client may ask for."""
         return self._gateway.config.ssh
 

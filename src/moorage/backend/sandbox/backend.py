@@ -13,12 +13,11 @@ import shutil
 import socket
 from pathlib import Path
 
-import structlog
-
-from moorage.agent.guest import AgentGuest, GuestSettings
-from moorage.agent.install import agent_binary, machine_architecture
+from moorage.agent.guest import open_guest
+from moorage.agent.install import agent_binary
 from moorage.agent.link import AgentLink
-from moorage.backend.sandbox.bubblewrap import Command, GuestSystem, command
+from moorage.agent.messages import GuestSettings
+from moorage.backend.sandbox.bubblewrap import GuestSystem, command
 from moorage.backend.sandbox.child import Child
 from moorage.backend.sandbox.limits import ControlGroup, UserIds, confined, is_root, sweep
 from moorage.codes import Code
@@ -39,25 +38,27 @@ class SandboxBackend:
         self._instance = instance
         self._uids = UserIds()
         self._count = 0
-        self._log = structlog.get_logger()
         sweep()
 
     async def open(self, login: Login, progress: Progress) -> Guest:
         """A fresh sandbox for `login`; see `moorage.gateway.contract.Backend.open`."""
         del progress  # there is nothing to wait for
-        config = login.config.sandbox
         program = shutil.which("bwrap")
         if program is None:
             raise _failure("bubblewrap is not installed; install it (apt-get install bubblewrap)")
         self._count += 1
         sandbox = Sandbox(self._uids, f"{self._instance}-{self._count}")
+        config = login.config.sandbox
         try:
-            async with asyncio.timeout(config.timeouts.start.total_seconds()):
-                return await sandbox.open(program, login)
-        except TimeoutError as error:
-            raise _failure(f"the sandbox was not ready in time{sandbox.complaint()}") from error
-        except OSError as error:
-            raise _failure(f"the sandbox could not be started: {error}{sandbox.complaint()}") from error
+            return await open_guest(
+                lambda link: sandbox.start(program, login, link),
+                destroy=sandbox.destroy,
+                settings=_settings(config),
+                files=login.metadata.files,
+                deadline=config.timeouts.start.total_seconds(),
+            )
+        except BackendError as error:
+            raise _failure(f"{error}{sandbox.complaint()}") from error
 
     async def close(self) -> None:
         """There is nothing shared to let go of."""
@@ -72,51 +73,30 @@ class Sandbox:
         self._uid: int | None = None
         self._group = ControlGroup(())
         self._child: Child | None = None
-        self._link: AgentLink | None = None
         self._said = ""
 
-    async def open(self, program: str, login: Login) -> Guest:
-        """Start it and greet its agent.  On any failure, cancellation included, nothing is left."""
-        config = login.config.sandbox
-        try:
-            ours = self._start(program, login)
-            loop = asyncio.get_running_loop()
-            self._link = AgentLink()
-            await loop.create_connection(lambda: self._link, sock=ours)
-            await self._link.greet()
-            guest = AgentGuest(self._link, destroy=self.destroy, settings=_settings(config))
-            await guest.write_files(login.metadata.files)
-        except BaseException as error:
-            await asyncio.shield(asyncio.ensure_future(self.destroy("the sandbox could not be opened")))
-            if isinstance(error, BackendError):
-                raise _failure(f"{error}{self.complaint()}") from error
-            raise
-        return guest
-
-    def _start(self, program: str, login: Login) -> socket.socket:
-        config = login.config.sandbox
-        limits = config.limits
+    async def start(self, program: str, login: Login, link: AgentLink) -> None:
+        """Start it with `link` on the stream to its agent.  Raises `OSError`; `destroy` cleans up in any case."""
+        limits = login.config.sandbox.limits
         if is_root():
             self._uid = self._uids.take()
         self._group = ControlGroup.make(self._name, processes=limits.processes, memory_bytes=limits.memory)
-        cmd: Command = command(program, _system(login), agent_binary(machine_architecture()))
         ours, theirs = socket.socketpair()
-        try:
-            ours.setblocking(False)
-            arguments = confined(cmd.arguments, uid=self._uid, group=self._group)
-            self._child = Child(arguments, stdin=theirs.fileno(), pass_fds=cmd.descriptors)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-            cmd.close()
-        return ours
+        with theirs, contextlib.closing(
+            command(program, _system(login), agent_binary(os.uname().machine))
+        ) as cmd:
+            try:
+                arguments = confined(cmd.arguments, uid=self._uid, group=self._group)
+                self._child = Child(arguments, stdin=theirs.fileno(), pass_fds=cmd.descriptors)
+            except BaseException:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        await asyncio.get_running_loop().create_connection(lambda: link, sock=ours)
 
     async def destroy(self, reason: str) -> None:
-        """End the sandbox and wait until nothing of it is left.  Idempotent."""
-        if self._link is not None:
-            self._link.close(reason)
+        """Wait until nothing of the sandbox is left, ending it by force if need be.  Idempotent."""
+        del reason
         if self._child is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_GASP):
@@ -151,11 +131,7 @@ def _system(login: Login) -> GuestSystem:
 
 
 def _settings(config: SandboxConfig) -> GuestSettings:
-    return GuestSettings(
-        shell_command=tuple(config.shell) if config.shell else None,
-        subsystems={"sftp": None},
-        limits={"nofile": config.limits.open_files},
-    )
+    return GuestSettings(shell_command=tuple(config.shell) if config.shell else None)
 
 
 def _failure(explanation: str) -> BackendError:
