@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 
 import asyncssh
+from tests.e2e.processes import memory_kib, program, tree
 
 from bench.command import connect
-from bench.processes import memory_kib, program, tree
 from bench.report import Report, Sample
 from bench.targets import Target
 

@@ -54,6 +54,7 @@ def sshd(directory: Path) -> Iterator[Target]:
         MaxSessions 1000
         UseDNS no
         PrintMotd no
+        Subsystem sftp internal-sftp
         """
     )
     command = [program, "-D", "-e", "-f", str(config)]

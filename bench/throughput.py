@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from tests.e2e.processes import cpu_seconds
 from tests.e2e.waiting import until
 
-from bench.processes import cpu_seconds
 from bench.report import Report, Sample
 from bench.targets import Target
 

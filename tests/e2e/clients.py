@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from tests.e2e.waiting import until
 
 Text = str | bytes
 Done = subprocess.CompletedProcess[bytes]
@@ -95,6 +99,21 @@ class Client:
             timeout=timeout,
             check=False,
         )
+
+    @contextmanager
+    def opened(self) -> Iterator[Client]:
+        """The same client with one connection that all its programs share: they meet in one guest."""
+        control = Path(tempfile.mkdtemp(prefix="e2e-")) / "c"  # a socket's path has to be short
+        sharing = replace(self, options=[*self.options, f"ControlPath={control}"])
+        master = self.start(options=sharing.options, flags=["-M", "-N"])
+        try:
+            until(lambda: control.exists() or master.poll() is not None, "the shared connection opens", seconds=20)
+            assert master.poll() is None, master.communicate()[1].decode(errors="replace")
+            yield sharing
+        finally:
+            master.terminate()
+            master.communicate(timeout=10)
+            control.parent.rmdir()
 
     def rsh(self) -> str:
         """An ``ssh`` command line for rsync's ``-e`` and git's ``GIT_SSH_COMMAND``."""

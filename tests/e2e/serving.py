@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -10,12 +11,15 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import argon2
 from tests.e2e.waiting import until
 
 MOORAGE = Path(sys.executable).with_name("moorage")
+
+CANARY: Final = "c4n4rybird"
+"""Part of every secret in these tests; a log that has it, plain or encoded, has leaked."""
 
 
 def free_port() -> int:
@@ -37,6 +41,14 @@ def write_users(path: Path, **users: str | Path) -> Path:
     path.write_text(json.dumps({"users": entries}))
     path.chmod(0o600)
     return path
+
+
+def leaks(text: str) -> list[str]:
+    """The lines that hold a secret of these tests, plain, in hex or in base64."""
+    secret = CANARY.encode()
+    # In base64 a text looks different at each of three offsets; its rim depends on its neighbours.
+    shifted = [base64.b64encode(b"x" * i + secret)[4 if i else 0 : -4].decode() for i in range(3)]
+    return [line for line in text.splitlines() if any(f in line for f in (CANARY, secret.hex(), *shifted))]
 
 
 class Server:
@@ -115,7 +127,11 @@ class Server:
         return self.process.wait(seconds)
 
     def end(self) -> None:
-        """End the server if it still runs."""
+        """End the server if it still runs; its log must have kept every secret."""
+        self._end()
+        assert not leaks(self.log()), f"a secret is in the log: {leaks(self.log())}"
+
+    def _end(self) -> None:
         if self._process is None or self._process.poll() is not None:
             return
         self._process.terminate()

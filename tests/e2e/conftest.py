@@ -1,0 +1,93 @@
+"""Servers and clients for the end-to-end tests."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.clients import Client, make_key
+from tests.e2e.places import PASSWORD, USER, Place, containers, docker_config, sandbox_config
+from tests.e2e.serving import Server, write_users
+from tests.e2e.waiting import until
+from tests.parts import need
+from tests.parts.engine import RealEngine
+
+BACKENDS = ["sandbox", "docker"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clients() -> None:
+    """The programs that nearly every test here drives."""
+    for name, package in (("ssh", "openssh-client"), ("sshpass", "sshpass"), ("bwrap", "bubblewrap")):
+        need.program(name, package)
+
+
+@pytest.fixture(scope="session")
+def engine(docker_engine: RealEngine) -> Iterator[RealEngine]:
+    """The Docker engine; when all tests have ended no container of ours may be left on it."""
+    yield docker_engine
+    until(lambda: not containers(docker_engine), "no container is left after all tests", seconds=15)
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The key of the user of all servers."""
+    return make_key(tmp_path_factory.mktemp("keys") / "id")
+
+
+Configure = Callable[[str], dict[str, Any]]
+Serve = Callable[..., Place]
+
+
+@pytest.fixture(scope="session")
+def configure(request: pytest.FixtureRequest, key: Path, tmp_path_factory: pytest.TempPathFactory) -> Configure:
+    """The configuration for a backend by its name, with one user: a key and, as ``pat``, a password."""
+    secrets: dict[str, str | Path] = {USER: key, "pat": PASSWORD}
+    users = write_users(tmp_path_factory.mktemp("users") / "users", **secrets)
+    common = {"auth": {"users": {"file": str(users)}}, "log": {"level": "debug"}}
+
+    def chosen(backend: str) -> dict[str, Any]:
+        if backend == "sandbox":
+            return {**common, **sandbox_config()}
+        running: RealEngine = request.getfixturevalue("engine")
+        return {**common, **docker_config(running.host, request.getfixturevalue("debian_image"))}
+
+    return chosen
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def place(
+    request: pytest.FixtureRequest, configure: Configure, key: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    """A server with each backend in turn, kept for the whole session: tests must not end or change it."""
+    backend: str = request.param
+    directory = tmp_path_factory.mktemp(backend)
+    with Server(directory, configure(backend)) as server:
+        yield Place(backend, server, Client(server.port, USER, directory, key=key))
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of each backend in turn, for tests that start a server of their own with `serve`."""
+    return str(request.param)
+
+
+@pytest.fixture
+def serve(configure: Configure, key: Path, tmp_path: Path) -> Iterator[Serve]:
+    """Start a server for this test alone: ``serve("docker", ssh={…})``; ended with the test."""
+    started: list[Server] = []
+    numbers = itertools.count()
+
+    def start(backend: str, **sections: Any) -> Place:
+        directory = tmp_path / f"server{next(numbers)}"
+        server = Server(directory, {**configure(backend), **sections})
+        started.append(server)
+        server.start()
+        return Place(backend, server, Client(server.port, USER, directory, key=key))
+
+    yield start
+    for server in started:
+        server.end()
