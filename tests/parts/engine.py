@@ -144,11 +144,10 @@ def _free_root(home: Path) -> Iterator[Path]:
     import fcntl
 
     for number in range(16):
-        with (home / f"{number}.lock").open("w") as lock:
-            with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                yield home / str(number)
-                return
+        with (home / f"{number}.lock").open("w") as lock, suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield home / str(number)
+            return
     raise RuntimeError("16 test runs at once are too many")
 
 

@@ -18,9 +18,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-import moorage.agent
 from tests.parts import need
 from tests.parts.engine import RealEngine, UnixConnection
+
+import moorage.agent
 
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"
 _GROUP = "root:x:0:\nnogroup:x:65534:\napp:x:1000:\nstaff:x:50:app\n"
@@ -60,9 +61,7 @@ def agent_binary() -> Path:
     return path
 
 
-def _image(
-    engine: RealEngine, name: str, key: str, make: Callable[[Path], None], changes: Sequence[str]
-) -> str:
+def _image(engine: RealEngine, name: str, key: str, make: Callable[[Path], None], changes: Sequence[str]) -> str:
     digest = hashlib.sha256(json.dumps([key, list(changes), Path(__file__).read_text()]).encode()).hexdigest()[:12]
     reference = f"moorage-test/{name}:{digest}"
     if _has(engine, reference):
@@ -128,7 +127,14 @@ def _make_containerssh(target: Path) -> None:
 def _add_busybox(archive: tarfile.TarFile) -> None:
     binary = Path(need.program("busybox", "busybox-static"))
     applets = subprocess.run([binary, "--list"], capture_output=True, text=True, check=True).stdout.split()
-    for name, mode in (("bin", 0o755), ("etc", 0o755), ("root", 0o700), ("tmp", 0o1777), ("proc", 0o555), ("sys", 0o555)):
+    for name, mode in (
+        ("bin", 0o755),
+        ("etc", 0o755),
+        ("root", 0o700),
+        ("tmp", 0o1777),
+        ("proc", 0o555),
+        ("sys", 0o555),
+    ):
         _add_directory(archive, name, mode)
     _add_directory(archive, "usr")
     _add_directory(archive, "home")

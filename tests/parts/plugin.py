@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
 from tests.parts import engine, images, podman
 from tests.parts.engine import RealEngine
 

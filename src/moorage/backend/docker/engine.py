@@ -107,20 +107,20 @@ class Engine:
         await self._wire.call("POST", f"/containers/{_path(container)}/resize", query=query, timeout=timeout)
 
     async def remove(self, container: str, *, timeout: float) -> bool:
-        """Remove it by force, with its anonymous volumes; False if there was none or it is being removed already."""
+        """Remove it by force, with its anonymous volumes: True if it is gone, False if its removal is under way."""
         try:
             await self._wire.call(
                 "DELETE", f"/containers/{_path(container)}", query={"force": 1, "v": 1}, timeout=timeout
             )
         except EngineError as error:
-            if error.status in (404, 409):
-                return False
-            raise
+            if error.status not in (404, 409):
+                raise
+            return error.status == 404
         return True
 
     async def containers(self, labels: Sequence[str], *, timeout: float) -> list[Mapping[str, Any]]:
         """All containers, running or not, that carry `labels` (``name`` or ``name=value``)."""
-        query = {"all": 1, "filters": json.dumps({"label": list(labels)})}
+        query: dict[str, str | int] = {"all": 1, "filters": json.dumps({"label": list(labels)})}
         answer = await self._wire.call("GET", "/containers/json", query=query, timeout=timeout)
         if not isinstance(answer, list):
             raise EngineUnreachableError("the engine gave no list of containers")
@@ -136,6 +136,18 @@ class Engine:
             headers={"Content-Type": "application/x-tar"},
             timeout=timeout,
         )
+
+    async def has_path(self, container: str, path: str, *, timeout: float) -> bool:
+        """Is there a file at `path` in it?  It need not run."""
+        try:
+            await self._wire.call(
+                "HEAD", f"/containers/{_path(container)}/archive", query={"path": path}, timeout=timeout
+            )
+        except EngineError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
 
     # Execs.
 
@@ -245,7 +257,11 @@ class _Pull:
                 self._report(value)
 
     def _report(self, value: object) -> None:
-        if not isinstance(value, dict) or value.get("status") not in ("Downloading", "Download complete", "Pull complete"):
+        if not isinstance(value, dict) or value.get("status") not in (
+            "Downloading",
+            "Download complete",
+            "Pull complete",
+        ):
             return
         layer, detail = str(value.get("id", ""))[:64], value.get("progressDetail")
         if value["status"] == "Downloading" and isinstance(detail, dict):

@@ -22,7 +22,7 @@ class EngineUnreachableError(Exception):
 _MOUNT_WORDS = ("mount", "bind source", "/.moorage", "no such file or directory", "permission denied", "read-only file")
 
 
-def is_injection_failure(error: BaseException) -> bool:
+def is_injection_failure(error: BaseException | None) -> bool:
     """Could `error`, raised by create or start, come from how the agent was put in place?
 
     Engines report mounts and executables as free text: the test is generous, since the other way is then tried.
@@ -32,7 +32,9 @@ def is_injection_failure(error: BaseException) -> bool:
 
 def backend_error(code: Code, doing: str, cause: BaseException) -> BackendError:
     """The failure that crosses the border: `doing` names the step, such as ``create the container``."""
-    return BackendError(f"could not {doing}: {cause or type(cause).__name__}", user_text=_user_text(code, cause), code=code)
+    return BackendError(
+        f"could not {doing}: {cause or type(cause).__name__}", user_text=_user_text(code, cause), code=code
+    )
 
 
 def _user_text(code: Code, cause: BaseException) -> str:

@@ -1,0 +1,130 @@
+"""The Docker backend: one container a login, or one a program, with our agent, the image's own, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from moorage.agent.messages import GuestSettings
+from moorage.backend.contract import CleanUps, open_guest
+from moorage.backend.docker.address import EngineAddress
+from moorage.backend.docker.engine import Engine
+from moorage.backend.docker.execguest import open_exec_guest
+from moorage.backend.docker.failures import backend_error
+from moorage.backend.docker.injection import Doors
+from moorage.backend.docker.launch import DockerLauncher, Site
+from moorage.backend.docker.reaper import Reaper
+from moorage.backend.docker.sessionguest import SessionGuest
+from moorage.backend.lease import Owner
+from moorage.codes import Code
+from moorage.config import AppConfig
+from moorage.config.sections.docker import DockerConfig, DockerConnectionConfig, DockerExecutionConfig
+from moorage.config.sections.names import DEFAULT_SUBSYSTEMS
+from moorage.errors import BackendError
+from moorage.gateway.contract import Guest, Progress
+from moorage.gateway.model import Login
+
+DEFAULT_SHELL: Final = ("/bin/bash",)
+
+
+class DockerBackend:
+    """Opens containers; implements `Backend`.
+
+    Reads `docker` of each login's own configuration, so different logins may use different engines.
+    Nothing is touched before the first `open` or `prepare`.
+    """
+
+    def __init__(self, *, state_directory: Path, instance: str) -> None:
+        self._directory = state_directory / "docker"
+        self._instance = instance
+        self._owner: Owner | None = None
+        self._doors: Doors | None = None
+        self._sites: dict[EngineAddress, Site] = {}
+        self._reapers: dict[EngineAddress, Reaper] = {}
+        self._clean_ups = CleanUps()
+        self._log = structlog.get_logger()
+
+    async def prepare(self, config: AppConfig) -> None:
+        """Begin to remove what dead gateways have left on the configured engine."""
+        self._site(config.docker.connection)
+
+    async def open(self, login: Login, progress: Progress) -> Guest:
+        """A guest for `login`; see `moorage.gateway.contract.Backend.open`."""
+        config: DockerConfig = login.config.docker
+        site = self._site(config.connection)
+        execution = config.execution
+        if execution.disable_agent or execution.agent == "containerssh":
+            return await open_exec_guest(site, login, progress, clean_ups=self._clean_ups)
+        if execution.mode == "session":
+            return SessionGuest(lambda: self._open(site, login, progress), self._clean_ups)
+        return await self._open(site, login, progress)
+
+    async def close(self) -> None:
+        """Finish what is being removed and close the connections; idempotent."""
+        for reaper in self._reapers.values():
+            await reaper.close()
+        self._reapers.clear()
+        await self._clean_ups.wait()
+        while self._sites:
+            _, site = self._sites.popitem()
+            await site.engine.close()
+        if self._owner is not None:
+            self._owner.release()
+            self._owner = None
+
+    async def _open(self, site: Site, login: Login, progress: Progress) -> Guest:
+        config: DockerConfig = login.config.docker
+        return await open_guest(
+            DockerLauncher(site, login, self._clean_ups),
+            settings=guest_settings(config.execution),
+            files=login.metadata.files,
+            progress=progress,
+            seconds=config.timeouts.container_start.total_seconds(),
+            clean_ups=self._clean_ups,
+            failed=_failed,
+        )
+
+    def _site(self, connection: DockerConnectionConfig) -> Site:
+        address = EngineAddress.parse(
+            connection.host,
+            ca=connection.cacert,
+            certificate=connection.cert,
+            key=connection.key.get_secret_value(),
+        )
+        site = self._sites.get(address)
+        if site is None:
+            owner, doors = self._own()
+            site = Site(Engine(address), instance=self._instance, owner=owner, doors=doors)
+            self._sites[address] = site
+            self._reapers[address] = Reaper(site)
+            self._reapers[address].start()
+        return site
+
+    def _own(self) -> tuple[Owner, Doors]:
+        if self._owner is None or self._doors is None:
+            try:
+                self._owner = Owner(self._directory)
+                self._doors = Doors(self._owner.directory)
+            except OSError as cause:
+                raise backend_error(Code.DOCKER_CONTAINER_CREATE_FAILED, "use the state directory", cause) from cause
+        return self._owner, self._doors
+
+
+def guest_settings(execution: DockerExecutionConfig) -> GuestSettings:
+    """How the agent starts programs: what was not configured means the image's own shell and our SFTP server."""
+    shell = tuple(execution.shell_command)
+    return GuestSettings(
+        shell_command=None if shell == DEFAULT_SHELL else shell,
+        subsystems={
+            name: None if name == "sftp" and path == DEFAULT_SUBSYSTEMS["sftp"] else path
+            for name, path in execution.subsystems.items()
+        },
+    )
+
+
+def _failed(cause: BaseException) -> BackendError:
+    if isinstance(cause, TimeoutError):
+        return backend_error(Code.DOCKER_CONTAINER_START_FAILED, "launch the container in time", cause)
+    return backend_error(Code.DOCKER_AGENT_FAILED, "greet the agent", cause)
