@@ -1,0 +1,5 @@
+"""Assertions of the shipped suites show their values."""
+
+import pytest
+
+pytest.register_assert_rewrite("moorage.testing")
