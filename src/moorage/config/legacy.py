@@ -133,12 +133,12 @@ class _Layout:
         self._move(("docker",), (key or "backend",))
         path: Path = (key or "backend",)
         for name in ("host", "cacert", "cert", "key"):
-            self._take(old, name, docker["connection"], name, path, ("docker", "connection"))
+            self._take(old, name, path, new=docker["connection"], to=("docker", "connection", name))
         inner = (*path, self._key(old, "config") or "config")
         for name in _DOCKER_PARTS:
-            self._take(config, name, execution, name, inner, ("docker", "execution"))
+            self._take(config, name, inner, new=execution, to=("docker", "execution", name))
         for name in _DOCKER_TIMEOUTS:
-            self._take(config, "timeout", docker["timeouts"], name, inner, ("docker", "timeouts"))
+            self._take(config, "timeout", inner, new=docker["timeouts"], to=("docker", "timeouts", name))
         self._forbid_commands(config, inner)
 
     # kuberun
@@ -169,11 +169,13 @@ class _Layout:
             kubernetes["timeouts"]["http"] = connection.pop(timeout)
             self._move(("kubernetes", "timeouts", "http"), (*connection_path, timeout))
         for name in _POD_TIMEOUTS:
-            self._take(old, "timeout", kubernetes["timeouts"], name, path, ("kubernetes", "timeouts"))
-        self._take(old_pod, "namespace", pod["metadata"], "namespace", pod_path, ("kubernetes", "pod", "metadata"))
-        self._take(old_pod, "podSpec", pod, "spec", pod_path, ("kubernetes", "pod"))
+            self._take(old, "timeout", path, new=kubernetes["timeouts"], to=("kubernetes", "timeouts", name))
+        self._take(
+            old_pod, "namespace", pod_path, new=pod["metadata"], to=("kubernetes", "pod", "metadata", "namespace")
+        )
+        self._take(old_pod, "podSpec", pod_path, new=pod, to=("kubernetes", "pod", "spec"))
         for name in ("consoleContainerNumber", "subsystems", "agentPath", "shellCommand"):
-            self._take(old_pod, name, pod, name, pod_path, ("kubernetes", "pod"))
+            self._take(old_pod, name, pod_path, new=pod, to=("kubernetes", "pod", name))
         # Version 0.4 had the switch the wrong way round: true put the agent to use.
         agent = self._key(old_pod, "disableAgent")
         pod["disableAgent"] = not (agent and scalars.boolean(old_pod[agent]))
@@ -221,11 +223,12 @@ class _Layout:
             self._root[key] = {}
         return self._map(self._root, key)
 
-    def _take(self, old: dict[str, Any], name: str, new: dict[str, Any], as_name: str, at: Path, to: Path) -> None:
+    def _take(self, old: dict[str, Any], name: str, at: Path, *, new: dict[str, Any], to: Path) -> None:
+        """Hands `name` of the old map, which stands at `at`, on to the new map and path."""
         key = self._key(old, name)
         if key and old[key] is not None:
-            new[as_name] = old[key]
-            self._move((*to, as_name), (*at, key))
+            new[str(to[-1])] = old[key]
+            self._move(to, (*at, key))
 
     def _move(self, new: Path, old: Path) -> None:
         self._document.moves.append((new, old))

@@ -18,7 +18,7 @@ from moorage.config.reading.json_reader import read_json
 from moorage.config.reading.kinds import UNSET, Reading
 from moorage.config.reading.shape import SectionKind
 from moorage.config.reading.yaml_reader import read_yaml
-from moorage.config.section import Finding
+from moorage.config.section import Finding, Path
 from moorage.config.sections.kubernetes import default_metadata, default_spec
 from moorage.config.sections.names import DEFAULT_GUEST_IMAGE, DEFAULT_SUBSYSTEMS
 from moorage.config.sections.root import AppConfig
@@ -68,9 +68,7 @@ def bind(document: Document, *, look_at_files: bool = True, built_only: bool = T
     problems = list(reading.problems)
     bad = {problem.path for problem in problems}
     findings = [*config.problems(Disk(look=look_at_files)), *(not_built(config) if built_only else ())]
-    for problem in _placed(findings, document):
-        if not any(problem.path[: len(path)] == path or path[: len(problem.path)] == problem.path for path in bad):
-            problems.append(problem)
+    problems += (p for p in _placed(findings, document) if not _follows(p.path, bad))
     if problems:
         raise ConfigProblems(problems)
     warnings += (ConfigWarning(p.place, p.path, p.what, p.mend) for p in reading.ignored)
@@ -103,6 +101,11 @@ def _inner(values: dict[str, Any], *path: str) -> dict[str, Any] | None:
     for part in path:
         values = values.get(part) or {}
     return values or None
+
+
+def _follows(path: Path, bad: Iterable[Path]) -> bool:
+    """True if a problem at `path` only follows from a value that could not be read."""
+    return any(path[: len(other)] == other or other[: len(path)] == path for other in bad)
 
 
 def _placed(findings: Iterable[Finding], document: Document) -> list[Problem]:

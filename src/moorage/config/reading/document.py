@@ -19,7 +19,7 @@ MAX_NODES: Final = 200_000
 
 
 class Text(str):
-    """A YAML scalar's own text.  What it means depends on the field that takes it; `plain` is False if it was quoted."""
+    """A YAML scalar's own text: what it means depends on the field that takes it, and on quotes (not `plain`)."""
 
     __slots__ = ("plain",)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from json.decoder import JSONDecodeError, scanstring
+from json import JSONDecodeError, decoder
 from typing import Any, Final
 
 from moorage.config.problems import ConfigProblems
 from moorage.config.reading.document import MAX_DEPTH, MAX_NODES, Document, Lines, unreadable
 from moorage.config.section import Path
 
+_scan_string: Final = decoder.scanstring  # type: ignore[attr-defined]  # the stubs do not know it
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _WORDS: Final = {"true": True, "false": False, "null": None}
@@ -95,7 +96,7 @@ class _Reader:
 
     def _string(self, at: int) -> tuple[str, int]:
         try:
-            text, end = scanstring(self._text, at + 1, True)
+            text, end = _scan_string(self._text, at + 1, True)
         except JSONDecodeError as error:
             raise self._wrong(error.msg[:1].lower() + error.msg[1:], error.pos) from None
         return text.encode("utf-8", "replace").decode(), end

@@ -89,7 +89,7 @@ def real(value: object) -> float | None:
 
 
 def resolve(value: object, *, old_words: bool) -> Any:
-    """What a scalar stands for where no field says which type is meant; `old_words`: ``yes`` and ``off`` are booleans."""
+    """What a scalar stands for where no field names the type; `old_words`: ``yes`` and ``off`` are booleans."""
     if not isinstance(value, Text):
         return value
     if not value.plain:

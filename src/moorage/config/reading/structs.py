@@ -1,4 +1,4 @@
-"""Structures of an engine's API: read to the API's own names, merged as the engine's types are, written as YAML shows them.
+"""Structures of an engine's API: read to the API's own names, merged, and written as YAML.
 
 The tables say for every struct which fields it has, as ``Name:type``.  Types: ``s`` text,
 ``b`` boolean, ``i`` integer, ``f`` number, ``d`` duration in nanoseconds, ``q`` quantity or

@@ -78,7 +78,7 @@ class _Composer:
         if depth > MAX_DEPTH:
             raise unreadable(self._file, f"maps and lists are nested deeper than {MAX_DEPTH}", at=(line, column))
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event.anchor, line, column)
+            return self._alias(event.anchor or "", line, column)
         if event.anchor:
             self._anchors[event.anchor] = None
         node = _Node(line, column, None)

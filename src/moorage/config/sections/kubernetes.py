@@ -110,7 +110,7 @@ class KubernetesPodConfig(Section):
     """The pod's metadata; merged key by key over the default."""
 
     spec: Annotated[dict[str, Any], Struct("kubernetes", "PodSpec")] = Field(default_factory=default_spec)
-    """The pod's specification. The first container is named `shell` and has the guest image unless it says otherwise."""
+    """The pod's specification. The first container is called `shell` and has the guest image by default."""
 
     console_container_number: Annotated[int, Within(-(2**63), 2**63 - 1)] = 0
     """Which container programs run in, counted from 0."""

@@ -28,7 +28,7 @@ class SyslogConfig(Section):
     destination: str = "/dev/log"
     """A path is a local socket; anything else is `HOST:PORT` over UDP."""
 
-    facility: Annotated[str, OneOf(tuple(SYSLOG_FACILITIES), "facility")] = "auth"
+    facility: Annotated[str, OneOf(SYSLOG_FACILITIES, "facility")] = "auth"
     """Syslog's facility, by name."""
 
     tag: str = "ContainerSSH"

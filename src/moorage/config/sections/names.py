@@ -111,32 +111,12 @@ SIGNALS: Final = ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "Q
 LOG_LEVELS: Final = ("emerg", "alert", "crit", "error", "warning", "notice", "info", "debug")
 """In the order of syslog's numbers, 0 to 7."""
 
-SYSLOG_FACILITIES: Final = [
-    "kern",
-    "user",
-    "mail",
-    "daemon",
-    "auth",
-    "syslog",
-    "lpr",
-    "news",
-    "uucp",
-    "cron",
-    "authpriv",
-    "ftp",
-    "ntp",
-    "logaudit",
-    "logalert",
-    "clock",
-    "local0",
-    "local1",
-    "local2",
-    "local3",
-    "local4",
-    "local5",
-    "local6",
-    "local7",
-]  # in the order of syslog's numbers, 0 to 23
+SYSLOG_FACILITIES: Final = (
+    *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
+    *("ntp", "logaudit", "logalert", "clock"),
+    *(f"local{number}" for number in range(8)),
+)
+"""In the order of syslog's numbers, 0 to 23."""
 
 DEFAULT_GUEST_IMAGE: Final = "containerssh/containerssh-guest-image"
 DEFAULT_AGENT_PATH: Final = "/usr/bin/containerssh-agent"

@@ -28,10 +28,10 @@ class SSHConfig(Section):
     """Address and port to listen on. `[::]:2222` listens on IPv6, `:2222` on all addresses."""
 
     server_version: str = "SSH-2.0-ContainerSSH"
-    """The identification line that clients see (RFC 4253 §4.2): `SSH-2.0-`, a name, optionally a space and a comment."""
+    """The identification line that clients see (RFC 4253 §4.2): `SSH-2.0-`, a name, perhaps a space and a comment."""
 
     ciphers: Ciphers = None
-    """Ciphers on offer, best first. Unset: a modern list, which changes with the times. An empty list means the same."""
+    """Ciphers on offer, best first. Unset or an empty list: a modern list, which changes with the times."""
 
     kex: Kex = None
     """Key exchange methods on offer, best first. Unset: a modern list."""
@@ -53,7 +53,7 @@ class SSHConfig(Section):
     """How many such questions may stay unanswered before the connection is ended."""
 
     login_grace_time: Annotated[Duration, AtLeast(timedelta(seconds=1))] = timedelta(seconds=120)
-    """How long a connection may take to authenticate. An addition: the wait is bounded so that strangers cannot pile up."""
+    """How long a connection may take to authenticate, so that strangers cannot pile up. An addition."""
 
     max_auth_tries: Annotated[int, AtLeast(1), Within(0, 1000)] = 6
     """Failed attempts to authenticate on one connection before it is ended. An addition."""
