@@ -20,7 +20,7 @@ from moorage.codes import Code
 from moorage.config.sections.http import HTTPClientConfig
 from moorage.errors import AuthError
 from moorage.gateway.model import Attempt
-from moorage.net.http import CallError, Endpoint, WebClient, parse_json
+from moorage.net.http import CallError, Endpoint, NotJson, WebClient, parse_json
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 10.0
@@ -127,7 +127,7 @@ class Hook:
             )
         try:
             return read(parse_json(answer.body))
-        except WrongAnswer as error:
+        except (NotJson, WrongAnswer) as error:
             raise CallError(
                 f"the answer of {self._client.url} cannot be used: {error}",
                 Code.HTTP_CLIENT_DECODE_FAILED,

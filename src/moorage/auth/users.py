@@ -88,7 +88,7 @@ class UsersAuthenticator:
     def _warn_about_mode(self, status: os.stat_result) -> None:
         if status.st_mode & 0o006:
             self._log.warning(
-                "anybody on this machine can read the users file; make it 0600", code=Code.AUTH_CONFIG_ERROR
+                "the users file is open to anybody on this machine; make it 0600", code=Code.AUTH_CONFIG_ERROR
             )
 
 

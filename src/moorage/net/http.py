@@ -297,6 +297,11 @@ def _undecodable(text: str) -> CallError:
 
 # JSON
 
+
+class NotJson(ValueError):
+    """A body is not JSON, or too much of it."""
+
+
 _BRACKET: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|([\[{])|[\]}]', re.DOTALL)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD][89a-fA-F]")
@@ -306,18 +311,18 @@ def parse_json(body: bytes) -> object:
     """The first JSON value in `body`, read as Go reads it but without surprises.
 
     Of repeated keys the last one counts and stands last.  What follows the value is ignored.  Bytes and
-    escapes that are no Unicode become U+FFFD.  Raises `CallError`, which quotes nothing, for an empty
+    escapes that are no Unicode become U+FFFD.  Raises `NotJson`, which quotes nothing, for an empty
     body, for what is not JSON, for numbers out of range and for more than `DEEPEST_JSON` levels.
     """
     text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
     if not text:
-        raise _undecodable("the answer has no body")
+        raise NotJson("there is no body")
     if text.count("[") + text.count("{") > DEEPEST_JSON:
         _check_depth(text)
     try:
         value, _ = _DECODER.raw_decode(text)
     except (ValueError, RecursionError):
-        raise _undecodable("the answer is not JSON") from None
+        raise NotJson("it is not JSON") from None
     return _clean(value) if _SURROGATE_ESCAPE.search(text) else value
 
 
@@ -327,7 +332,7 @@ def _check_depth(text: str) -> None:
         if match[1]:
             depth += 1
             if depth > DEEPEST_JSON:
-                raise _undecodable(f"the answer is nested more than {DEEPEST_JSON} levels deep")
+                raise NotJson(f"it is nested more than {DEEPEST_JSON} levels deep")
         elif match[0] in "]}":
             depth -= 1
             if depth <= 0:

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import structlog
 
@@ -26,7 +26,7 @@ def captured_log(level: str = "debug") -> Iterator[list[dict[str, Any]]]:
     try:
         yield lines
     finally:
-        structlog.configure(**cast("dict[str, Any]", before[0]))
+        structlog.configure(**before[0])
         root.handlers[:] = before[1]
         root.setLevel(before[2])
         lines.extend(json.loads(line) for line in written.getvalue().splitlines())

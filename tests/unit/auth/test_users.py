@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
+from tests.unit.auth.lines import captured_log
 
 from moorage.auth import hashes
 from moorage.auth.chain import AuthChain
@@ -15,7 +17,6 @@ from moorage.codes import Code
 from moorage.config import AppConfig
 from moorage.errors import AuthError, ConfigError
 from moorage.gateway.model import Address, Attempt, ConnectionId, TextValue, Verdict
-from tests.unit.auth.lines import captured_log
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEJ5Zm9yIHRoZSB0ZXN0cyBvZiBNb29yYWdlLi4u"
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEFub3RoZXIga2V5IGZvciB0aGUgdGVzdHMuLi4u"
@@ -177,12 +178,11 @@ async def test_a_change_that_cannot_be_used_is_logged_once_and_changes_nothing(f
 
 async def test_nobody_gets_in_while_the_file_is_gone(file: Path) -> None:
     users = UsersAuthenticator(file)
-    content = file.read_text()
-    file.unlink()
+    aside = file.rename(file.with_name("aside"))  # noqa: ASYNC240
     with pytest.raises(AuthError) as caught:
         await users.public_key(attempt("mia"), ED25519)
     assert caught.value.code == Code.AUTH_BACKEND_ERROR
-    write(file, content)
+    aside.rename(file)
     assert (await users.public_key(attempt("mia"), ED25519)).success
     await users.close()
 
@@ -195,15 +195,12 @@ async def test_many_at_once_see_one_file(file: Path) -> None:
     await users.close()
 
 
-async def test_a_file_that_anybody_may_read_is_warned_about(file: Path) -> None:
-    file.chmod(0o644)
+@pytest.mark.parametrize(("mode", "levels"), [(0o600, []), (0o640, []), (0o644, ["warning"]), (0o602, ["warning"])])
+def test_a_file_that_is_open_to_anybody_is_warned_about(file: Path, mode: int, levels: list[str]) -> None:
+    file.chmod(mode)
     with captured_log() as lines:
-        await UsersAuthenticator(file).close()
-    assert [line["level"] for line in lines] == ["warning"]
-    file.chmod(0o640)
-    with captured_log() as lines:
-        await UsersAuthenticator(file).close()
-    assert not lines
+        UsersAuthenticator(file)
+    assert [line["level"] for line in lines] == levels
 
 
 def test_a_missing_file_stops_the_start_and_says_how_to_make_one(tmp_path: Path) -> None:
@@ -212,21 +209,20 @@ def test_a_missing_file_stops_the_start_and_says_how_to_make_one(tmp_path: Path)
 
 
 async def test_waiting_verifications_that_are_cancelled_are_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
-    gate, ran = threading.Event(), []
+    gate, ran, running = threading.Event(), [], asyncio.Event()
+    loop = asyncio.get_running_loop()
 
     def slow(expected: PasswordHash, password: bytes) -> bool:
         ran.append(password)
-        gate.wait(10)
-        return True
+        loop.call_soon_threadsafe(running.set)
+        return gate.wait(10)
 
     monkeypatch.setattr(hashes, "verify", slow)
     verifier = Verifier(workers=1)
     own = parse_hash(BCRYPT_4)
     first = asyncio.create_task(verifier.matches(own, b"first", [own.cost]))
-    while not ran:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await running.wait()
     waiting = [asyncio.create_task(verifier.matches(own, b"later", [own.cost])) for _ in range(20)]
     await asyncio.sleep(0)
     for task in waiting:
