@@ -63,7 +63,8 @@ def sshd(directory: Path) -> Iterator[Target]:
         # An empty home: what this machine's .bashrc costs is not sshd's.
         empty_home = f'mount -t tmpfs none "{Path.home()}" && exec "$@"'
         command = ["unshare", "--mount", "sh", "-c", empty_home, "sh", *command]
-    process = subprocess.Popen(command, stderr=(directory / "log").open("wb"))
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log)
     try:
         until(lambda: client.run("true").returncode == 0, "sshd answers")
         yield Target("sshd", client, process.pid, list)
@@ -84,7 +85,7 @@ def moorage(directory: Path, backend: str, engine: Engine | None = None) -> Iter
             "connection": {"host": engine.host},
             "execution": {
                 "container": {"image": IMAGE},
-                "host": {"networkMode": "none"},
+                "host": {"networkmode": "none"},
                 "imagePullPolicy": "Never",
             },
         }

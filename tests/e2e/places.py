@@ -31,8 +31,8 @@ def sandbox_config() -> dict[str, Any]:
 
 def docker_config(host: str, image: str, **execution: Any) -> dict[str, Any]:
     """The part of a configuration that chooses Docker with `image`."""
-    container = {"Image": image, "Env": [f"GUEST_SECRET=env-{CANARY}"]}
-    settings = {"container": container, "host": {"NetworkMode": "none"}, "imagePullPolicy": "Never", **execution}
+    container = {"image": image, "env": [f"GUEST_SECRET=env-{CANARY}"]}
+    settings = {"container": container, "host": {"networkmode": "none"}, "imagePullPolicy": "Never", **execution}
     return {"backend": "docker", "docker": {"connection": {"host": host}, "execution": settings}}
 
 

@@ -57,16 +57,26 @@ class Server:
     Entering starts it and returns when it answers; leaving ends it, hard if need be.
     """
 
-    def __init__(self, directory: Path, config: Mapping[str, Any], *, environment: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        directory: Path,
+        config: Mapping[str, Any] | str,
+        *,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`config` is what the file says, or, where the very text matters, the file; then `port` is what it names."""
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.port = free_port()
-        self.config: dict[str, Any] = {"state": {"directory": str(directory / "state")}, **config}
-        self.config["ssh"] = {"listen": f"127.0.0.1:{self.port}", **config.get("ssh", {})}
-        self.config_file = directory / "config.json"
+        self.port = port or free_port()
+        self.config_file = directory / "config.yaml"
         self.log_file = directory / "server.log"
         self.environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
+        if isinstance(config, str):
+            self.config_file.write_text(config)
+        else:
+            self.configure(config)
 
     def __enter__(self) -> Self:
         self.start()
@@ -97,7 +107,6 @@ class Server:
 
     def start(self) -> None:
         """Start the server and wait until it greets."""
-        self.write_config()
         with self.log_file.open("ab") as log:
             command = [str(MOORAGE), "serve", "--config", str(self.config_file)]
             self._process = subprocess.Popen(  # its own group: a Ctrl-C in the terminal of pytest is not for it
@@ -106,9 +115,11 @@ class Server:
         until(lambda: self.greets() or self.process.poll() is not None, f"the server answers\n{self.log()}", seconds=15)
         assert self.process.poll() is None, f"the server did not start:\n{self.log()}"
 
-    def write_config(self) -> None:
-        """Write the configuration as it stands now."""
-        self.config_file.write_text(json.dumps(self.config, indent=2))
+    def configure(self, config: Mapping[str, Any]) -> None:
+        """Write the configuration file, with our port and state directory where it names none."""
+        ssh = {"listen": f"127.0.0.1:{self.port}", **config.get("ssh", {})}
+        whole = {"state": {"directory": str(self.directory / "state")}, **config, "ssh": ssh}
+        self.config_file.write_text(json.dumps(whole, indent=2))
 
     def greets(self) -> bool:
         """Does the port answer as an SSH server does?"""
