@@ -50,6 +50,10 @@ func (a *agent) open(c *channel, request *openRequest) {
 	switch request.Kind {
 	case "process":
 		a.startProcess(c, request)
+	case "sftp":
+		a.startSFTP(c, request)
+	case "file":
+		a.startFile(c, request)
 	default:
 		c.refuse(&problem{"unsupported", "this agent does not know the kind " + request.Kind})
 	}
