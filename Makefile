@@ -11,11 +11,12 @@ V := .venv
 BIN := $(V)/bin
 LOCK := flock Makefile
 PIP := $(LOCK) $(BIN)/python -m pip --disable-pip-version-check install --quiet
+WITH_GO = PATH="$$(scripts/go env GOROOT)/bin:$$PATH"
 GUEST := $(shell find guest -name '*.go' -o -name 'go.*' 2>/dev/null)
 AGENTS := $(addprefix src/moorage/agent/bin/moorage-agent-linux-,amd64 arm64)
 export MOORAGE_CACHE ?= $(HOME)/.cache/moorage-tests
 
-.PHONY: help demo install dev test check format go-test bench soak nightly lock clean
+.PHONY: help demo install agent dev test check format go-test bench soak nightly lock clean
 
 help:  ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -28,7 +29,9 @@ demo:  ## An SSH server with a throw-away sandbox for each login, on this machin
 
 install: $(V)/.moorage  ## Moorage in .venv, with its agent built
 
-dev: $(V)/.dev  ## The same, with what development needs
+agent: $(V)/.agent  ## The guest's agent, compiled
+
+dev: $(V)/.dev  ## Moorage in .venv, with what development needs
 
 test:  ## Everything: lint, types, layers, Go tests, and the suite with real engines and clients
 	@scripts/packages test
@@ -36,7 +39,7 @@ test:  ## Everything: lint, types, layers, Go tests, and the suite with real eng
 	@$(MAKE) check
 	@$(MAKE) go-test
 	@echo '== pytest'
-	@$(BIN)/python -u -m pytest --ignore=tests/soak $(ARGS)
+	@$(WITH_GO) $(BIN)/python -u -m pytest --ignore=tests/soak $(ARGS)
 
 check: $(V)/.dev  ## Lint, format, types, layers; Python and Go
 	@echo '== ruff';    $(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -89,7 +92,7 @@ $(V)/.dev: requirements/dev.txt $(V)/.moorage
 # A binary that is missing counts as changed.
 $(V)/.agent: $(GUEST) build_agent.py $(filter-out $(wildcard $(AGENTS)),$(AGENTS)) | $(V)/.runtime
 	@echo '== agent'
-	@PATH="$$(scripts/go env GOROOT)/bin:$$PATH" $(LOCK) $(BIN)/python build_agent.py && touch $@
+	@$(WITH_GO) $(LOCK) $(BIN)/python build_agent.py && touch $@
 
 $(AGENTS): ;
 
