@@ -72,7 +72,7 @@ class Users:
         return tuple(sorted({user.password.cost for user in self.by_name.values() if user.password})) or (DEFAULT_COST,)
 
 
-class _Problem(Exception):
+class _Problem(ValueError):
     """What is wrong, and on which line (from 1) of the file."""
 
     def __init__(self, line: int, where: str, text: str) -> None:
@@ -102,7 +102,7 @@ def _unusable(path: Path, text: str) -> ConfigError:
 
 
 def parse_users(text: str) -> Users:
-    """The users in `text`, YAML or htpasswd; raises an exception whose text names the line."""
+    """The users in `text`, YAML or htpasswd; raises `ValueError` whose text names the line."""
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     meant = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if meant and all(_HTPASSWD_LINE.fullmatch(line) for _, line in meant):
@@ -267,15 +267,16 @@ def _plain(user: User) -> dict[str, Any]:
     return plain
 
 
-@contextlib.contextmanager
-def edited(path: Path) -> Iterator[dict[str, User]]:
-    """The users in `path` (none, if there is no such file), to be changed; written when the block ends well.
+def change_users(path: Path, change: Callable[[Mapping[str, User]], Mapping[str, User]]) -> None:
+    """Replace the users in `path` (none, if there is no such file) by what `change` makes of them.
 
     Writers wait for each other.  Readers see the old file or the new one, whole; a crash
     leaves the old one.  The file belongs to its owner alone (0600); an owner that it had is kept.
-    Raises `ConfigError` if the file is unusable or of htpasswd's kind, and `OSError` if it cannot be written.
+    Raises what `change` raises (nothing is written then), `ValueError` for a name that cannot stand in a
+    file, `ConfigError` if the file is unusable or of htpasswd's kind, and `OSError` if it cannot be written.
     """
     path = path.resolve()
+    # The directory is locked, not the file: that is replaced, and a lock on the old one would guard nothing.
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
@@ -285,8 +286,9 @@ def edited(path: Path) -> Iterator[dict[str, User]]:
             users, status = Users({}), None
         if users.format != "yaml":
             raise _unusable(path, "this is an htpasswd file; change it with `htpasswd -B`, or start a YAML file")
-        changed = dict(users.by_name)
-        yield changed
+        changed = change(users.by_name)
+        for name in changed:
+            check_name(name)
         _replace(path, render_users(changed), status)
         os.fsync(directory)
     finally:

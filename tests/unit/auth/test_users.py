@@ -11,7 +11,7 @@ from tests.unit.auth.lines import captured_log
 
 from moorage.auth import hashes
 from moorage.auth.chain import AuthChain
-from moorage.auth.hashes import Cost, PasswordHash, Verifier, make_hash, parse_hash
+from moorage.auth.hashes import Cost, PasswordHash, Verifier, hash_password, parse_hash
 from moorage.auth.users import UsersAuthenticator
 from moorage.codes import Code
 from moorage.config import AppConfig
@@ -272,11 +272,11 @@ def test_what_cannot_be_had_stops_the_start_and_names_the_key(auth: dict[str, ob
 
 
 def test_hashes_made_here_are_argon2id_of_the_default_cost() -> None:
-    made = parse_hash(make_hash(b"s3cret"))
+    made = hash_password(b"s3cret")
     assert made.cost == hashes.DEFAULT_COST
     assert hashes.verify(made, b"s3cret")
     assert not hashes.verify(made, b"s3cre")
-    assert "argon2" not in repr(made.text) or made.text not in repr(made)
+    assert made.text not in repr(made)
 
 
 def test_bcrypt_reads_72_bytes_as_htpasswd_does() -> None:
