@@ -1,0 +1,605 @@
+"""A connection as asyncssh has it, made safe against hostile peers and fast in its steady state.
+
+All that Moorage relies on of asyncssh's private connection names stands in this file, and
+each name has a test in ``tests/contract``.
+
+What differs from the stock connection:
+
+* Authentication requests are decided by `Authentication`, one at a time.
+* Requests and channels that Moorage does not know are refused, never fatal.
+* A full transport or a key exchange under way stops the guests' output; the peer's bytes
+  are not read while too many of them wait.
+* Packets of one loop turn leave in one write.  Under an authenticated cipher they are
+  sealed in one go, and channel data is taken off the wire in place.  Everything else goes
+  through the stock code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from os import urandom
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import asyncssh
+from asyncssh.auth import MSG_USERAUTH_PK_OK
+from asyncssh.connection import SSHConnection
+from asyncssh.constants import (
+    DISC_BY_APPLICATION,
+    DISC_PROTOCOL_ERROR,
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_OPEN,
+    MSG_GLOBAL_REQUEST,
+    MSG_IGNORE,
+    MSG_KEXINIT,
+    MSG_REQUEST_FAILURE,
+    MSG_USERAUTH_FAILURE,
+    MSG_USERAUTH_REQUEST,
+    OPEN_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_CONNECT_FAILED,
+    OPEN_RESOURCE_SHORTAGE,
+    OPEN_UNKNOWN_CHANNEL_TYPE,
+)
+from asyncssh.encryption import ChachaEncryption, Encryption, GCMEncryption
+from asyncssh.packet import Boolean, NameList, PacketDecodeError, SSHPacket, String
+
+from moorage.codes import Code
+from moorage.errors import Failure, Refused
+from moorage.gateway.model import Address, Target, TcpTarget, UnixTarget
+from moorage.ssh.algorithms import needs_ignore
+from moorage.ssh.auth import Answer, Authentication
+from moorage.ssh.channel import (
+    FULL_WINDOWS,
+    PACKET,
+    SMALL_WINDOW,
+    WINDOW,
+    ForwardChannel,
+    GatewayChannel,
+    SessionChannel,
+)
+from moorage.ssh.ciphers import TAG, ChachaCipher, GcmCipher, PacketCipher
+from moorage.ssh.forward import Dial, ForwardSession
+from moorage.ssh.session import ProgramSession
+
+if TYPE_CHECKING:
+    from moorage.config import SshConfig
+    from moorage.gateway.connection import Connection, Gateway
+
+CORK: Final = 256 * 1024
+"""Bytes of packets that are held back for one write; more are written at once."""
+
+WRITE_HIGH: Final = 512 * 1024
+WRITE_LOW: Final = 128 * 1024
+"""Bytes in the transport's buffer at which guests are told to stop, and to go on."""
+
+WRITE_LIMIT: Final = 4 * WRITE_HIGH
+"""Bytes in the transport's buffer at which nothing more is read from a peer that takes no answers."""
+
+READ_LIMIT: Final = 300_000
+"""Bytes received and not processed yet at which the transport is paused; one packet is never larger."""
+
+DEFERRED_LIMIT: Final = 4096
+"""Packets that may wait for a key exchange to end."""
+
+UNANSWERED_PROBES: Final = 8
+"""Keepalive requests under way at the same time."""
+
+LINGER: Final = 2.0
+"""Seconds that a peer has to take our last bytes and close."""
+
+SMALLEST_PACKET: Final = 9
+"""Bytes of data per packet that a client has to accept."""
+
+
+class ServerConnection(asyncssh.SSHServerConnection):
+    """One client's connection.  Whatever goes wrong in it ends it, and nothing else."""
+
+    def __init__(
+        self,
+        options: asyncssh.SSHServerConnectionOptions,
+        *,
+        config: SshConfig,
+        gateway: Gateway,
+        gone: Callable[[ServerConnection], None],
+    ) -> None:
+        self._is_clogged = False
+        self._cork: list[bytes] = []
+        super().__init__(asyncio.get_running_loop(), options)
+        self._config = config
+        self._open_gateway = gateway
+        self._gone = gone
+        self._gateway: Connection | None = None
+        self._authentication: Authentication | None = None
+        self._is_banner_due = bool(config.banner)
+        self._wants_no_sessions = False
+        self._corked = 0
+        self._is_flush_due = False
+        self._is_reading_paused = False
+        self._was_heard = True
+        self._missed_probes = 0
+        self._probe_timer: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Transport | None = None
+        self._linger_timer: asyncio.TimerHandle | None = None
+        self._is_cleaned = False
+
+    @property
+    def gateway(self) -> Connection:
+        """The gateway's side of this connection."""
+        assert self._gateway is not None
+        return self._gateway
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that the connection runs in."""
+        return self._loop
+
+    def log_sent_packet(self, *_: object, **__: object) -> None:
+        """Stay silent."""
+
+    def log_received_packet(self, *_: object, **__: object) -> None:
+        """Stay silent."""
+
+    # -- the life of the TCP connection ---------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected: ask the gateway, then begin the handshake."""
+        stream = cast("asyncio.Transport", transport)
+        self._closing = stream
+        peer = address(stream.get_extra_info("peername"))
+        try:
+            self._gateway = self._open_gateway.connect(peer, address(stream.get_extra_info("sockname")))
+        except Refused as refused:
+            # RFC 4253 §4.2: lines before the identification are for the user
+            stream.write(f"{refused.user_text}\r\n".encode())
+            stream.close()
+            self._cleanup(None)
+            return
+        self._gateway.disconnect = self.say_goodbye
+        self._authentication = Authentication(self._gateway, peer.host)
+        stream.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None = None) -> None:
+        """The TCP connection is gone."""
+        self._closing = None
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+        super().connection_lost(exc)
+        self._report_gone()
+
+    def say_goodbye(self, text: str) -> None:
+        """End the connection, telling the client why.  Idempotent."""
+        if self._transport is not None:
+            self.disconnect(DISC_BY_APPLICATION, text)
+
+    def abort_now(self) -> None:
+        """End the connection without another byte.  Idempotent."""
+        self._force_close(asyncssh.ConnectionLost("Server stopped"))
+        if self._closing is not None:
+            self._closing.abort()
+
+    def _force_close(self, exc: Exception | None) -> None:
+        """Send what is under way unless the peer is lost, then close; cleaning up never waits for the peer."""
+        transport = self._transport
+        if transport is None:
+            return
+        self._flush()
+        self._transport = None
+        self._loop.call_soon(self._cleanup, exc)
+        if isinstance(exc, asyncssh.ConnectionLost) or transport.is_closing():
+            self._loop.call_soon(transport.abort)
+            return
+        # Closing at once would answer bytes that are still arriving with a reset, and ours would be lost with it.
+        transport.resume_reading()
+        transport.write_eof()
+        self._linger_timer = self._loop.call_later(LINGER, transport.abort)
+
+    def _cleanup(self, exc: Exception | None) -> None:
+        if self._is_cleaned:
+            return
+        self._is_cleaned = True
+        if self._probe_timer is not None:
+            self._probe_timer.cancel()
+        super()._cleanup(exc)
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._gateway is not None:
+            self._gateway.disconnect = None
+            self._gateway.ended(exc)
+        self._report_gone()
+
+    def _report_gone(self) -> None:
+        if self._is_cleaned and self._closing is None:
+            self._gone(self)
+
+    def internal_error(
+        self,
+        exc_info: Any = None,
+        error_logger: Any = None,
+    ) -> None:
+        """Something failed that should not have: end this connection, log it once."""
+        error = (exc_info or sys.exc_info())[1]
+        if self._transport is not None and self._gateway is not None:
+            self._gateway.log.error(
+                "The connection was ended by an internal error", code=Code.SSH_INTERNAL_ERROR, exc_info=error
+            )
+        self._force_close(error if isinstance(error, Exception) else None)
+
+    def start_task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """A task of this connection: it ends with it, and its failure ends it."""
+        task = self.create_task(work)
+        task.set_name(f"conn/{self.gateway.id}/{name}")
+        return task
+
+    def create_task(self, coro: Awaitable[None], task_logger: Any = None) -> asyncio.Task[None]:
+        """The stock code's tasks get a name too."""
+        task = super().create_task(coro, task_logger)
+        task.set_name(f"conn/{self.gateway.id}/{getattr(coro, '__name__', 'ssh').strip('_')}")
+        return task
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes, datatype: int | None = None) -> None:
+        """Bytes have arrived.  Those of a connection that is being closed are dropped."""
+        if self._transport is None:
+            return
+        self._was_heard = True
+        self._inpbuf = self._inpbuf + data if self._inpbuf else data
+        self._recv_data()
+
+    def _recv_data(self) -> None:
+        try:
+            while self._inpbuf and self._transport is not None:
+                cipher = self._recv_encryption
+                if (
+                    isinstance(cipher, PacketCipher)
+                    and self._decompressor is None
+                    and self._recv_handler == self._recv_pkthdr
+                ):
+                    if not self._recv_packets(cipher):
+                        break
+                elif not self._recv_handler():
+                    break
+            if len(self._deferred_packets) > DEFERRED_LIMIT:
+                raise asyncssh.ProtocolError("The key exchange takes too long")
+        except asyncssh.DisconnectError as error:
+            self._send_disconnect(error.code, error.reason, error.lang)
+            self._force_close(error)
+        except Exception:  # noqa: BLE001 - the border between one client's bytes and everyone else
+            self.internal_error()
+        self._regulate_reading()
+
+    def _recv_packets(self, cipher: PacketCipher) -> bool:
+        """Take whole packets off the buffer.
+
+        False when the next one is not complete, or has to wait for the one before it;
+        True when the packets that follow call for another look at the connection's state.
+        """
+        buffer = self._inpbuf
+        view = memoryview(buffer)
+        start, end = 0, len(buffer)
+        is_done = False
+        while end - start >= 4 + TAG:
+            seq = self._recv_seq
+            length = cipher.length(seq, buffer, start)
+            if not 8 <= length <= self._max_recv_pktlen:
+                raise asyncssh.ProtocolError("Invalid packet size")
+            stop = start + 4 + length + TAG
+            if stop > end:
+                break
+            plain = cipher.open(seq, view[start:stop])
+            if not plain:
+                raise asyncssh.MACError("MAC verification failed")
+            packet_end = length - plain[0]
+            if plain[1] == MSG_CHANNEL_DATA and self._auth_complete and self._kex is None and packet_end >= 10:
+                channel = self._channels.get(int.from_bytes(plain[2:6], "big"))
+                if channel is not None and packet_end == 10 + int.from_bytes(plain[6:10], "big"):
+                    self._recv_seq = (seq + 1) & 0xFFFFFFFF
+                    self._rekey_bytes_sent += length
+                    cast("GatewayChannel", channel).receive(plain[10:packet_end])
+                    start = stop
+                    if self._transport is None:
+                        return False
+                    continue
+            cipher.opened = plain
+            self._inpbuf = buffer[start:stop]
+            self._recv_handler()  # the header
+            self._recv_handler()  # the rest
+            start = stop
+            if self._transport is None:
+                return False
+            is_done = self._recv_handler == self._recv_pkthdr
+            if not is_done or self._recv_encryption is not cipher or self._decompressor is not None:
+                break
+            is_done = False
+        self._inpbuf = buffer[start:] if start else buffer
+        return is_done
+
+    def _regulate_reading(self) -> None:
+        """Read no more while too much waits: of the peer's bytes, or of ours for it."""
+        transport = self._transport
+        if transport is None:
+            return
+        is_full = len(self._inpbuf) > READ_LIMIT or (
+            self._is_clogged and transport.get_write_buffer_size() > WRITE_LIMIT
+        )
+        if is_full and not self._is_reading_paused:
+            self._is_reading_paused = True
+            transport.pause_reading()
+        elif not is_full and self._is_reading_paused:
+            self._is_reading_paused = False
+            transport.resume_reading()
+
+    def _recv_version(self) -> bool:
+        try:
+            result = super()._recv_version()
+        except UnicodeDecodeError:
+            raise asyncssh.ProtocolError("Invalid identification line") from None
+        if self._client_version:
+            self.gateway.identified(self._client_version.decode("ascii"))
+        return result
+
+    # -- writing ------------------------------------------------------------------------------
+
+    @property
+    def is_congested(self) -> bool:
+        """True while guests are to send nothing: the transport is full, or keys are being exchanged."""
+        return self._is_clogged or (self._auth_complete and not self._kex_complete)
+
+    def pause_writing(self) -> None:
+        """The transport is full."""
+        self._is_clogged = True
+        self._tell_channels()
+
+    def resume_writing(self) -> None:
+        """The transport has room again."""
+        self._is_clogged = False
+        self._regulate_reading()
+        self._tell_channels()
+
+    def _tell_channels(self) -> None:
+        for channel in tuple(self._channels.values()):
+            cast("GatewayChannel", channel).congestion_changed()
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
+        """Send a packet: sealed here in the steady state, by the stock code otherwise."""
+        cipher = self._send_encryption
+        if (
+            not isinstance(cipher, PacketCipher)
+            or not self._kex_complete
+            or not self._auth_complete
+            or self._compressor is not None
+            or self._rekey_bytes_sent >= self._rekey_bytes
+            or (self._rekey_seconds and time.monotonic() >= self._rekey_time)
+        ):
+            if pkttype != MSG_IGNORE or needs_ignore(self._enc_alg_sc):
+                super().send_packet(pkttype, *args, handler=handler)
+            return
+        size = 2 + sum(map(len, args))
+        padding = -size % self._send_blocksize
+        if padding < 4:
+            padding += self._send_blocksize
+        seq = self._send_seq
+        header, body = cipher.seal(seq, b"".join((bytes((padding, pkttype)), *args, urandom(padding))))
+        self._send_seq = (seq + 1) & 0xFFFFFFFF
+        self._rekey_bytes_sent += size + padding
+        self._cork.append(header)
+        self._send(body)
+
+    def _send(self, data: bytes) -> None:
+        """Bytes for the wire: together with all others of this loop turn, or at once where there are many."""
+        self._cork.append(data)
+        self._corked += len(data)
+        if self._corked >= CORK:
+            self._flush()
+        elif not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush_due)
+
+    def _flush_due(self) -> None:
+        self._is_flush_due = False
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._cork:
+            pieces, self._cork, self._corked = self._cork, [], 0
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.writelines(pieces)
+
+    # -- key exchange -------------------------------------------------------------------------
+
+    async def _process_kexinit(self, kind: int, number: int, packet: SSHPacket) -> None:
+        offer = SSHPacket(packet.get_full_payload())
+        offer.get_bytes(1 + 16)  # type and cookie
+        kex, host_keys = offer.get_namelist(), offer.get_namelist()
+        await super()._process_kexinit(kind, number, packet)
+        is_guess = packet.get_full_payload()[-5] != 0
+        # RFC 4253 §7: a guess is right if both sides' *first* choices are the same
+        self._ignore_first_kex = is_guess and (
+            kex[:1] != self._kex_algs[:1] or host_keys[:1] != list(self._server_host_keys)[:1]
+        )
+
+    def choose_server_host_key(self, peer_host_key_algs: Sequence[bytes]) -> bool:
+        """Choose a key for this connection; a copy, for its signature algorithm is this connection's alone."""
+        for algorithm in peer_host_key_algs:
+            if (pair := self._server_host_keys.get(algorithm)) is not None:
+                self._server_host_key = copy.copy(pair)
+                if algorithm != pair.algorithm:
+                    self._server_host_key.set_sig_algorithm(algorithm)
+                return True
+        return False
+
+    def _send_kexinit(self) -> None:
+        super()._send_kexinit()
+        self._tell_channels()
+
+    def send_newkeys(self, k: bytes, h: bytes) -> None:
+        """Keys are agreed; from here on packets are sealed with the new ones."""
+        super().send_newkeys(k, h)
+        if self._send_encryption is not None:
+            self._send_encryption = packet_cipher(self._send_encryption)
+        if self._next_recv_encryption is not None:
+            self._next_recv_encryption = packet_cipher(self._next_recv_encryption)
+        self._tell_channels()
+
+    # -- authentication -----------------------------------------------------------------------
+
+    async def _process_userauth_request(self, _kind: int, _number: int, packet: SSHPacket) -> None:
+        username = packet.get_string()
+        service = packet.get_string()
+        method = packet.get_string()
+        if service != b"ssh-connection":
+            raise asyncssh.ServiceNotAvailable("Unexpected service in auth request")
+        if not self._auth_in_progress or self._authentication is None:
+            if self._auth_complete and not self._auth_final:
+                return  # RFC 4252 §5.1: requests after success are ignored
+            raise asyncssh.ProtocolError("Unexpected userauth request")
+        if self._is_banner_due:
+            self._is_banner_due = False
+            self.send_auth_banner(self._config.banner)
+        try:
+            answer = await self._authentication.decide(
+                username, method.decode("ascii", "replace"), packet, self._session_id
+            )
+        except PacketDecodeError as error:
+            raise asyncssh.ProtocolError(str(error)) from None
+        if self._transport is None:
+            return
+        if answer is Answer.SUCCESS:
+            self._username = username.decode("utf-8")
+            self.gateway.logged_in(self._username)
+            await self.send_userauth_success()
+            self._begin_probing()
+        elif answer is Answer.KEY_WELCOME:
+            query = SSHPacket(packet.get_consumed_payload())
+            query.get_bytes(1)
+            for _ in range(3):
+                query.get_string()
+            query.get_boolean()
+            self.send_packet(MSG_USERAUTH_PK_OK, String(query.get_string()), String(query.get_string()))
+        elif self._authentication.exhausted:
+            self.disconnect(DISC_PROTOCOL_ERROR, "Too many authentication failures")
+        else:
+            methods = NameList([method.encode() for method in self.gateway.methods])
+            self.send_packet(MSG_USERAUTH_FAILURE, methods, Boolean(False))
+
+    # -- signs of life ------------------------------------------------------------------------
+
+    def _begin_probing(self) -> None:
+        interval = self._config.client_alive_interval.total_seconds()
+        if interval:
+            self._was_heard = True
+            self._probe_timer = self._loop.call_later(interval, self._probe, interval)
+
+    def _probe(self, interval: float) -> None:
+        if self._transport is None:
+            return
+        self._missed_probes = 0 if self._was_heard else self._missed_probes + 1
+        self._was_heard = False
+        if self._missed_probes >= self._config.client_alive_count_max:
+            self.gateway.log.info("The client gives no sign of life", code=Code.SSH_KEEPALIVE_NORESP)
+            self._force_close(asyncssh.ConnectionLost("No sign of life from the client"))
+            return
+        if len(self._global_request_waiters) < UNANSWERED_PROBES:
+            self.start_task(self._ask_for_life(), "keepalive")
+        self._probe_timer = self._loop.call_later(interval, self._probe, interval)
+
+    async def _ask_for_life(self) -> None:
+        await self._make_global_request(b"keepalive@openssh.com")
+
+    # -- global requests and channels ------------------------------------------------------------
+
+    def _process_global_request(self, _kind: int, _number: int, packet: SSHPacket) -> None:
+        """Refuse it: nothing that a client can ask of the server as a whole is on offer."""
+        name, wants_reply = packet.get_string(), packet.get_boolean()
+        if name == b"no-more-sessions@openssh.com":
+            self._wants_no_sessions = True
+        if wants_reply:
+            self.send_packet(MSG_REQUEST_FAILURE)
+
+    def _process_channel_open(self, _kind: int, _number: int, packet: SSHPacket) -> None:
+        kind = packet.get_string()
+        number, window, size = packet.get_uint32(), packet.get_uint32(), packet.get_uint32()
+        try:
+            opener = self._openers.get(kind)
+            if opener is None:
+                raise asyncssh.ChannelOpenError(OPEN_UNKNOWN_CHANNEL_TYPE, "Unknown channel type")
+            if size < SMALLEST_PACKET:
+                raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, "The maximum packet size is too small")
+            if len(self._channels) >= self._config.max_channels:
+                raise asyncssh.ChannelOpenError(OPEN_RESOURCE_SHORTAGE, "Too many channels")
+            opener(self, packet, (number, window, min(size, PACKET)))
+        except (PacketDecodeError, ValueError):
+            self.send_channel_open_failure(number, OPEN_CONNECT_FAILED, "Malformed request", "")
+        except asyncssh.ChannelOpenError as error:
+            self.send_channel_open_failure(number, error.code, error.reason, error.lang)
+
+    def _window_to_offer(self) -> int:
+        return WINDOW if len(self._channels) < FULL_WINDOWS else SMALL_WINDOW
+
+    def _open_session(self, packet: SSHPacket, peer: tuple[int, int, int]) -> None:
+        packet.check_end()
+        if self._wants_no_sessions:
+            raise asyncssh.ChannelOpenError(OPEN_ADMINISTRATIVELY_PROHIBITED, "No more sessions, as you have asked")
+        channel = SessionChannel(self, self._window_to_offer())
+        channel.process_open(*peer, self._session(channel))
+
+    async def _session(self, channel: SessionChannel) -> ProgramSession:
+        try:
+            session = await self.gateway.open_session()
+        except Refused as refused:
+            raise asyncssh.ChannelOpenError(OPEN_RESOURCE_SHORTAGE, refused.user_text) from refused
+        except Failure as failure:
+            raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, failure.user_text) from failure
+        return ProgramSession(session, channel, self)
+
+    def _open_tcp(self, packet: SSHPacket, peer: tuple[int, int, int]) -> None:
+        target = TcpTarget(packet.get_string().decode("utf-8"), packet.get_uint32())
+        originator = Address(packet.get_string().decode("utf-8"), packet.get_uint32())
+        packet.check_end()
+        self._forward(target, originator, peer)
+
+    def _open_unix(self, packet: SSHPacket, peer: tuple[int, int, int]) -> None:
+        target = UnixTarget(packet.get_string())
+        packet.get_string(), packet.get_uint32()  # reserved
+        packet.check_end()
+        self._forward(target, None, peer)
+
+    def _forward(self, target: Target, originator: Address | None, peer: tuple[int, int, int]) -> None:
+        dial: Dial = lambda receiver: self.gateway.dial(target, originator, receiver)  # noqa: E731
+        channel = ForwardChannel(self, self._window_to_offer())
+        channel.process_open(*peer, ForwardSession(channel).dialled(dial))
+
+    _openers: Mapping[bytes, Callable[[ServerConnection, SSHPacket, tuple[int, int, int]], None]] = {
+        b"session": _open_session,
+        b"direct-tcpip": _open_tcp,
+        b"direct-streamlocal@openssh.com": _open_unix,
+    }
+
+    _packet_handlers = {  # noqa: RUF012 - the base class's table
+        **SSHConnection._packet_handlers,  # noqa: SLF001
+        MSG_KEXINIT: _process_kexinit,
+        MSG_USERAUTH_REQUEST: _process_userauth_request,
+        MSG_GLOBAL_REQUEST: _process_global_request,
+        MSG_CHANNEL_OPEN: _process_channel_open,
+    }
+
+
+def packet_cipher(stock: Encryption) -> Encryption:
+    """Our cipher in the state of asyncssh's, where we have one."""
+    if isinstance(stock, GCMEncryption):
+        return GcmCipher(stock._cipher._key, stock._cipher._iv)  # noqa: SLF001
+    if isinstance(stock, ChachaEncryption):
+        return ChachaCipher(stock._cipher._key + stock._cipher._adkey)  # noqa: SLF001
+    return stock
+
+
+def address(name: Any) -> Address:
+    """A socket's name as an address: no zone, IPv4 as such; without one, the unspecified address."""
+    if not isinstance(name, tuple) or len(name) < 2:
+        return Address("0.0.0.0", 0)  # noqa: S104 - nothing is bound
+    host = str(name[0]).partition("%")[0]
+    mapped = host.lower().removeprefix("::ffff:")
+    return Address(mapped if mapped != host.lower() and "." in mapped else host, int(name[1]))

@@ -1,0 +1,111 @@
+"""The server's host keys: read from the configuration, or made once and kept."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import asyncssh
+import structlog
+from pydantic import SecretStr
+
+from moorage.codes import Code
+from moorage.errors import ConfigError
+
+HostKeys = Sequence[asyncssh.SSHKey]
+
+_LARGEST: Final = 64 * 1024
+"""Bytes of a host key file that are read."""
+
+_MADE: Final[Sequence[tuple[str, str, dict[str, Any]]]] = (
+    ("ed25519", "ssh-ed25519", {}),
+    ("ecdsa", "ecdsa-sha2-nistp256", {}),
+    ("rsa", "ssh-rsa", {"key_size": 3072}),
+)
+
+
+def host_keys(configured: Sequence[SecretStr], directory: Path) -> HostKeys:
+    """The host keys to use: those of the configuration or, where there are none, those kept in `directory`.
+
+    Raises `ConfigError` for a key that cannot be used and for two keys of one type.
+    """
+    if not configured:
+        return _kept(directory)
+    keys: list[asyncssh.SSHKey] = []
+    for index, entry in enumerate(configured):
+        key = _configured(f"ssh.hostkeys[{index}]", entry.get_secret_value().strip())
+        for other, known in enumerate(keys):
+            if known.algorithm == key.algorithm:
+                raise ConfigError(
+                    f"ssh.hostkeys[{index}] is a second key of type {key.algorithm.decode()} "
+                    f"beside ssh.hostkeys[{other}]; keep one of them"
+                )
+        keys.append(key)
+    return keys
+
+
+def _configured(where: str, value: str) -> asyncssh.SSHKey:
+    if not value:
+        raise ConfigError(f"{where} is empty; give a PEM text or the path of a file")
+    if value.startswith("-----"):
+        return _key(where, value.encode())
+    return _key(f"{where} ({value})", _read(where, Path(value)))
+
+
+def _read(where: str, path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LARGEST)
+    except OSError as error:
+        raise ConfigError(f"{where}: {path} cannot be read: {error.strerror}") from error
+
+
+def _key(where: str, text: bytes) -> asyncssh.SSHKey:
+    try:
+        key = asyncssh.import_private_key(text)
+    except asyncssh.KeyEncryptionError as error:
+        raise ConfigError(f"{where} is protected by a passphrase, which is not supported") from error
+    except (asyncssh.KeyImportError, ValueError) as error:
+        raise ConfigError(f"{where} is not a private key: {error}") from error
+    if key.algorithm == b"ssh-dss":
+        raise ConfigError(f"{where} is a DSA key, which no current client accepts; use ed25519, ecdsa or rsa")
+    return key
+
+
+def _kept(directory: Path) -> HostKeys:
+    keys = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name, algorithm, options in _MADE:
+            path = directory / f"ssh_host_{name}_key"
+            if not path.exists():
+                _make(path, algorithm, options)
+            keys.append(_key(str(path), _read("host key", path)))
+    except OSError as error:
+        raise ConfigError(
+            f"host keys cannot be kept in {directory}: {error.strerror}; make it writable or set ssh.hostkeys",
+            code=Code.CORE_HOST_KEY_GENERATION_FAILED,
+        ) from error
+    return keys
+
+
+def _make(path: Path, algorithm: str, options: dict[str, Any]) -> None:
+    """Make a key at `path`, whole or not at all; a key that appeared meanwhile stays."""
+    key = asyncssh.generate_private_key(algorithm, **options)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key.export_private_key("openssh"))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
+    finally:
+        draft.unlink(missing_ok=True)
+    structlog.get_logger().info(
+        "A host key was made", code=Code.CORE_NO_HOST_KEYS, path=str(path), fingerprint=key.get_fingerprint()
+    )

@@ -1,0 +1,117 @@
+"""A server with an in-process guest, and real clients for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+
+from moorage.ssh.server import SshServer
+from tests.unit.ssh.fakes import FakeGateway, settings
+
+HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")
+
+
+@dataclass
+class Served:
+    """A running server."""
+
+    server: SshServer
+    gateway: FakeGateway
+    port: int
+    directory: Path
+    key: Path
+
+    async def ssh(self, *arguments: str, input: bytes | None = None, deadline: float = 30) -> Finished:  # noqa: A002
+        """Run OpenSSH's client to its end."""
+        process = await self.spawn(*arguments)
+        try:
+            async with asyncio.timeout(deadline):
+                out, err = await process.communicate(input if input is not None else b"")
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode is not None
+        return Finished(process.returncode, out, err)
+
+    async def spawn(self, *arguments: str) -> asyncio.subprocess.Process:
+        """Start OpenSSH's client, logged in by key."""
+        return await asyncio.create_subprocess_exec(
+            "ssh",
+            *("-F", "none", "-i", str(self.key), "-p", str(self.port), "-l", "alice"),
+            *("-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={self.directory}/known"),
+            *("-o", "LogLevel=ERROR", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"),
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.directory)},
+        )
+
+    def client(self, **options: Any) -> Any:
+        """Connect asyncssh's client, by password unless said otherwise."""
+        given = {
+            "known_hosts": None,
+            "username": "alice",
+            "password": "secret",
+            "client_keys": None,
+            "agent_path": None,
+            "config": [],
+            **options,
+        }
+        return asyncssh.connect("127.0.0.1", self.port, **given)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a client ended."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Starts servers; keyword arguments go to the ``ssh`` section."""
+    servers: list[SshServer] = []
+    gateways: list[FakeGateway] = []
+
+    async def start(gateway: FakeGateway | None = None, *, rekey_bytes: int = 1 << 30, **changes: Any) -> Served:
+        gateway = gateway or FakeGateway()
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        path = tmp_path / f"id{len(servers)}"
+        path.write_bytes(key.export_private_key())
+        path.chmod(0o600)
+        gateway.keys.add(key.export_public_key().decode().strip())
+        server = SshServer(settings(**changes), [HOST_KEY], gateway, rekey_bytes=rekey_bytes)  # type: ignore[arg-type]
+        servers.append(server)
+        gateways.append(gateway)
+        (bound,) = await server.start()
+        return Served(server, gateway, bound.port, tmp_path, path)
+
+    yield start
+    for server in servers:
+        async with asyncio.timeout(10):
+            await server.stop()
+    for gateway in gateways:
+        for process in gateway.processes:
+            process.close()
+            await asyncio.wait({process.task})
+    assert [t for t in asyncio.all_tasks() if t.get_name().startswith("conn/")] == []
+
+
+@pytest.fixture
+async def served(serve: Serve) -> Served:
+    """A running server with default settings."""
+    return await serve()  # type: ignore[no-any-return]
