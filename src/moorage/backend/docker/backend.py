@@ -15,6 +15,7 @@ from moorage.backend.docker.execguest import open_exec_guest
 from moorage.backend.docker.failures import backend_error
 from moorage.backend.docker.injection import Doors
 from moorage.backend.docker.launch import DockerLauncher, Site
+from moorage.backend.docker.programguest import ProgramGuest
 from moorage.backend.docker.reaper import Reaper
 from moorage.backend.docker.sessionguest import SessionGuest
 from moorage.backend.lease import Owner
@@ -56,6 +57,8 @@ class DockerBackend:
         site = self._site(config.connection)
         execution = config.execution
         if execution.disable_agent or execution.agent == "containerssh":
+            if execution.mode == "session":
+                return SessionGuest(lambda: self._program(site, login, progress), self._clean_ups)
             return await open_exec_guest(site, login, progress, clean_ups=self._clean_ups)
         if execution.mode == "session":
             return SessionGuest(lambda: self._open(site, login, progress), self._clean_ups)
@@ -85,6 +88,9 @@ class DockerBackend:
             clean_ups=self._clean_ups,
             failed=_failed,
         )
+
+    async def _program(self, site: Site, login: Login, progress: Progress) -> Guest:
+        return ProgramGuest(site, login, progress, self._clean_ups)
 
     def _site(self, connection: DockerConnectionConfig) -> Site:
         address = EngineAddress.parse(
