@@ -1,4 +1,4 @@
-"""Run every measure side by side: ``python -m bench.run [--quick] [--write]``."""
+"""Run every measure side by side: ``python -m bench.run [--quick] [--engine URL]``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import datetime
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import asyncssh
+import pytest
+from tests.parts.engine import docker
 
 from bench import command, login, memory, throughput
 from bench.engine import Engine
@@ -30,21 +33,15 @@ def main() -> None:
     options = parser.parse_args()
     quick: bool = options.quick
     begun = time.monotonic()
-    engine = find_engine(options.engine)
-    if engine is not None:
-        engine.make_image()
-    report = Report(machine(engine))
-    print(report.machine, flush=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix="mb-") as scratch, all_targets(Path(scratch), engine) as targets:
+    with an_engine(options.engine) as engine, tempfile.TemporaryDirectory(prefix="mb-") as scratch:
+        report = Report(machine(engine))
+        print(report.machine, flush=True)
+        with all_targets(Path(scratch), engine) as targets:
             login.measure(report, targets, engine, rounds=5 if quick else 25)
             command.measure(report, targets, engine, rounds=20 if quick else 100)
             throughput.measure(report, targets, megabytes=100 if quick else 400, rounds=1 if quick else 3)
             memory.measure(report, targets, sessions=20 if quick else 200)
             login.measure_rate(report, targets, engine, logins=16 if quick else 48)
-    finally:
-        if engine is not None:
-            engine.remove_image()
     print(f"\n{report.text()}\n\nTook {time.monotonic() - begun:.0f} s.")
     if not quick:
         write_into(PAGE, report.text())
@@ -68,13 +65,21 @@ def machine(engine: Engine | None) -> str:
     return ", ".join(parts) + "."
 
 
-def find_engine(host: str) -> Engine | None:
-    """The engine that was named, or that answers on this machine."""
-    for candidate in (host, os.environ.get("DOCKER_HOST", ""), "unix:///var/run/docker.sock"):
-        if candidate.startswith("unix://") and Path(candidate.removeprefix("unix://")).exists():
-            return Engine(candidate)
-    print("No container engine answers; measuring without one.", file=sys.stderr)
-    return None
+@contextmanager
+def an_engine(host: str) -> Iterator[Engine | None]:
+    """The engine that was named, the one that answers, or a private one; None where none can be had."""
+    if host:
+        os.environ["DOCKER_HOST"] = host
+    with ExitStack() as stack:
+        try:
+            engine = Engine(stack.enter_context(docker()).host)
+        except pytest.skip.Exception as missing:
+            print(f"Measuring without a container engine; {missing}", flush=True)
+            engine = None
+        if engine is not None:
+            engine.make_image()
+            stack.callback(engine.remove_image)
+        yield engine
 
 
 if __name__ == "__main__":

@@ -1,0 +1,5 @@
+"""The servers of the end-to-end tests."""
+
+from tests.e2e.conftest import backend, configure, engine, key, serve
+
+__all__ = ["backend", "configure", "engine", "key", "serve"]
