@@ -39,7 +39,9 @@ class DockerBackend:
 
     def __init__(self, *, state_directory: Path, instance: str) -> None:
         self._directory = state_directory / "docker"
-        self._instance = instance
+        self.instance = instance
+        """Whose containers are ours, as their labels say."""
+
         self._owner: Owner | None = None
         self._doors: Doors | None = None
         self._sites: dict[EngineAddress, Site] = {}
@@ -102,7 +104,7 @@ class DockerBackend:
         site = self._sites.get(address)
         if site is None:
             owner, doors = self._own()
-            site = Site(Engine(address), instance=self._instance, owner=owner, doors=doors)
+            site = Site(Engine(address), instance=self.instance, owner=owner, doors=doors)
             self._sites[address] = site
             self._reapers[address] = Reaper(site)
             self._reapers[address].start()
