@@ -33,6 +33,7 @@ class SshService:
     name = "SSH server"
 
     def __init__(self, config: AppConfig, state: State, listeners: Sequence[events.ListenerFactory]) -> None:
+        self._config = config
         self._backends = Backends(state_directory=state.directory, instance=state.instance)
         self._authenticator = AuthChain(config)
         self._source = config_source(config)
@@ -50,7 +51,7 @@ class SshService:
 
     async def start(self) -> None:
         """Listen."""
-        await self._backends.start()
+        await self._backends.start(self._config)
         self.addresses = await self._server.start()
         for address in self.addresses:
             self._log.info("The SSH service is available", code=Code.SSH_AVAILABLE, address=str(address))

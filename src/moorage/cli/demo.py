@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shlex
@@ -54,7 +55,7 @@ def command(
     Nothing is left behind at the end but the host keys and the user in the state directory.
     """
     from moorage import app, log
-    from moorage.config import from_mapping
+    from moorage.config import load_text
     from moorage.errors import Failure
     from moorage.state import default_state_directory
 
@@ -68,9 +69,9 @@ def command(
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o711)
         users = _write_user(state / "users.yaml", user, secret)
-        config = from_mapping(_configuration(listen, backend, image, docker_host, state, users))
+        settings = _configuration(listen, backend, image, docker_host, state, users)
         app.run(
-            config,
+            load_text(json.dumps(settings), "demo.json").config,
             ready=lambda addresses: _announce(addresses[0], user, secret, backend, image, state),
             listeners=[_narrator],
         )
@@ -90,7 +91,7 @@ def _configuration(
     if docker_host:
         docker["connection"] = {"host": docker_host}
     return {
-        "ssh": {"listen": listen, "shutdownTimeout": "0s"},
+        "ssh": {"listen": listen, "shutdownTimeout": 0},
         "auth": {"users": {"file": str(users)}},
         "state": {"directory": str(state)},
         "backend": backend,
@@ -135,10 +136,12 @@ Ctrl-C ends it and everything in it.
 
 def _known_hosts(state: Path, host: str, port: int) -> Path:
     """A known_hosts file of the demo's own, so that the pasted line asks no question and trusts no other key."""
+    from moorage.ssh.hostkeys import host_keys, public_lines
+
     path = state / "known_hosts"
     name = f"[{host}]:{port}" if port != 22 else host
-    keys = [file.read_text().split()[:2] for file in sorted((state / "hostkeys").glob("*.pub"))]
-    path.write_text("".join(f"{name} {kind} {key}\n" for kind, key in keys))
+    keys = public_lines(host_keys((), state / "hostkeys"))
+    path.write_text("".join(f"{name} {key}\n" for key in keys))
     return path
 
 
@@ -155,20 +158,24 @@ def _narrator(identifier: ConnectionId, peer: Address) -> events.Listener:
     def say(text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')}  {identifier[:8]}  {text}", flush=True)
 
+    has_guest = False
+
     def heard(event: events.Event) -> None:
+        nonlocal has_guest
         match event:
             case events.AuthAttempted(success=False):
                 say(f"refused {_plain(event.attempt.username)} from {peer} ({event.method})")
             case events.LoginAccepted():
                 say(f"{_plain(event.login.username)} logged in from {peer}")
             case events.GuestOpened():
+                has_guest = True
                 say(f"environment ready after {event.seconds * 1000:.0f} ms")
             case events.GuestFailed():
                 say(f"no environment: {_plain(event.reason)}")
             case events.ProgramStarted():
                 say(f"{event.program.kind.value} {_plain(event.program.command.decode('utf-8', 'replace'))}".rstrip())
             case events.ConnectionClosed():
-                say("gone, and its environment with it")
+                say("gone, and its environment with it" if has_guest else "gone")
             case _:
                 pass
 

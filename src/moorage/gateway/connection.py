@@ -16,7 +16,8 @@ from dataclasses import replace
 import structlog
 
 from moorage.codes import Code
-from moorage.config import AppConfig, SSHConfig
+from moorage.config import AppConfig
+from moorage.config.sections.ssh import SSHConfig
 from moorage.errors import AuthError, BackendError, Failure, Refused
 from moorage.gateway import events
 from moorage.gateway.contract import Authenticator, Backend, ConfigSource, Guest, Progress, Receiver, Transport

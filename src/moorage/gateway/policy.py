@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from moorage.codes import Code
-from moorage.config import SecurityConfig
+from moorage.config.sections.security import SecurityConfig
 from moorage.errors import Refused
 from moorage.gateway.model import Program, ProgramKind, Target, TcpTarget
 

@@ -47,6 +47,11 @@ def host_keys(configured: Sequence[SecretStr], directory: Path) -> HostKeys:
     return keys
 
 
+def public_lines(keys: HostKeys) -> Sequence[str]:
+    """The public halves, each as type and base64, as a known_hosts file has them."""
+    return [" ".join(key.export_public_key("openssh").decode().split()[:2]) for key in keys]
+
+
 def _configured(where: str, value: str) -> asyncssh.SSHKey:
     if not value:
         raise ConfigError(f"{where} is empty; give a PEM text or the path of a file")

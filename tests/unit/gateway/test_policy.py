@@ -3,7 +3,7 @@
 import pytest
 
 from moorage.codes import Code
-from moorage.config import SecurityConfig
+from moorage.config.sections.security import SecurityConfig
 from moorage.errors import Refused
 from moorage.gateway.model import Program, ProgramKind, TcpTarget, UnixTarget
 from moorage.gateway.policy import Policy
