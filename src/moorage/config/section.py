@@ -142,7 +142,6 @@ class Section(BaseModel):
         alias_generator=key_of,
         validate_by_name=True,
         validate_by_alias=True,
-        use_attribute_docstrings=True,
         hide_input_in_errors=True,
     )
 

@@ -37,6 +37,9 @@ class Table:
     lower_case: bool
     """YAML writes the names in lower case."""
 
+    drops_zeros: bool
+    """A zero means the same as none, unless the field is marked with ``?``; old files write every key."""
+
     nested: Mapping[tuple[str, str], str]
     """(struct, lower-case key) → struct whose fields YAML nests under that key and the API has flat."""
 
@@ -174,8 +177,9 @@ class StructKind:
             elif inner is None:
                 continue
             elif name is not None:
-                read = self._read(fields.by_name[name], inner, inner_path, reading)
-                if read is not UNSET:
+                kind = fields.by_name[name]
+                read = self._read(kind, inner, inner_path, reading)
+                if read is not UNSET and (read or kind.optional or not self.table.drops_zeros):
                     result[name] = read
             elif self.table.keeps_unknown:
                 result[text] = self._read_any(inner, inner_path, reading)
@@ -239,13 +243,17 @@ class StructKind:
     def _merge_struct(self, struct: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
         fields = fields_of(self.table_name, struct)
         result = {name: copied(value) for name, value in old.items()}
-        if struct == "Host":  # the two numbers are a fixed-size value, which the answer always carries
+        if struct == "Host":  # the two numbers are one value, which an answer with a host always carries
             result.pop("ConsoleSize", None)
         for name, value in new.items():
             kind = fields.by_name.get(name, Type("x"))
-            if name in old:
-                result[name] = self._merge(kind, old[name], value)
-            elif kind.optional or value:
+            if name in result:
+                result[name] = self._merge(kind, result[name], value)
+            elif kind.is_struct and isinstance(value, Mapping):
+                inner = self._merge_struct(kind.kind, {}, value)
+                if inner or kind.optional:
+                    result[name] = inner
+            elif _counts(kind, name, value):
                 result[name] = copied(value)
         return result
 
@@ -289,6 +297,13 @@ class StructKind:
             spelled = name.lower().replace(".", "") if known and self.table.lower_case else name
             target[spelled] = self._dump(fields.by_name.get(name, Type("x")), inner)
         return result
+
+
+def _counts(kind: Type, name: str, value: Any) -> bool:
+    """True if an answer's `value` is taken where there was none before."""
+    if name == "ConsoleSize":
+        return any(value)
+    return bool(value) or (kind.optional and not isinstance(value, list))
 
 
 def _nanoseconds(value: Any) -> int | None:

@@ -1,7 +1,5 @@
 """``audit``: recordings of what went through a connection."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """``auth``: who may log in, and how that is found out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any

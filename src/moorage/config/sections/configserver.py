@@ -1,7 +1,5 @@
 """``configserver``: the webhook that says which configuration a login gets."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from moorage.config.disk import Disk

@@ -1,7 +1,5 @@
 """``docker``: guests as containers of a Docker-compatible engine."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """``geoip``: the country of an address."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Annotated
 

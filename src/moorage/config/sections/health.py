@@ -1,7 +1,5 @@
 """``health``: the endpoint that says whether the server is up, and how to ask it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from pydantic import Field

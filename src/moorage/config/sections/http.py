@@ -1,7 +1,5 @@
 """The blocks that HTTP clients and servers share, and TLS names."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated

@@ -1,7 +1,5 @@
 """``kubernetes``: guests as pods of a cluster."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Final

@@ -1,7 +1,5 @@
 """``log``: how much is logged, in which form, and where to."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Annotated
 

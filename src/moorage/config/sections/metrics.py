@@ -1,7 +1,5 @@
 """``metrics``: the Prometheus endpoint."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from moorage.config.disk import Disk

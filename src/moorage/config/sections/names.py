@@ -1,7 +1,5 @@
 """Names of algorithms, curves, cipher suites and modes that the configuration accepts."""
 
-from __future__ import annotations
-
 from typing import Final
 
 SSH_CIPHERS: Final = (

@@ -1,7 +1,5 @@
 """``auth.keyboardInteractive.oauth2``: logging in with an identity provider."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path

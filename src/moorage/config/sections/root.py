@@ -1,7 +1,5 @@
 """The whole configuration: its sections, and which of them are in use."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """``sandbox``: guests made of namespaces on this host, without an engine."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from datetime import timedelta

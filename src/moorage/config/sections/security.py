@@ -1,7 +1,5 @@
 """``security``: what a login may ask for."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Annotated
 

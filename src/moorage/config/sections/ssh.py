@@ -1,7 +1,5 @@
 """``ssh``: the listener, the protocol's parameters, host keys and limits."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """``sshproxy``: guests on an SSH server behind this one."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """``state``: what the server keeps between two starts."""
 
-from __future__ import annotations
-
 from moorage.config.section import Section
 
 

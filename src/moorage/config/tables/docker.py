@@ -30,7 +30,7 @@ TABLE: Final = Table(
             "CapAdd:S CapDrop:S CgroupnsMode:s Dns:[s] DnsOptions:[s] DnsSearch:[s] ExtraHosts:[s] GroupAdd:[s] "
             "IpcMode:s Cgroup:s Links:[s] OomScoreAdj:i PidMode:s Privileged:b PublishAllPorts:b ReadonlyRootfs:b "
             "SecurityOpt:[s] StorageOpt:{s} Tmpfs:{s} UTSMode:s UsernsMode:s ShmSize:i Sysctls:{s} Runtime:s "
-            "Isolation:s Mounts:[Mount] MaskedPaths:[s] ReadonlyPaths:[s] Init:?b " + _RESOURCES
+            "Isolation:s Mounts:[Mount] MaskedPaths:?[s] ReadonlyPaths:?[s] Init:?b " + _RESOURCES
         ),
         "Resources": _RESOURCES,
         "LogConfig": "Type:s Config:{s}",
@@ -64,5 +64,6 @@ TABLE: Final = Table(
     keeps_unknown=True,
     old_words=False,
     lower_case=True,
+    drops_zeros=True,
     nested={("Host", "resources"): "Resources"},
 )

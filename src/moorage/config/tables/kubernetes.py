@@ -138,5 +138,6 @@ TABLE: Final = Table(
     keeps_unknown=False,
     old_words=True,
     lower_case=False,
+    drops_zeros=False,
     nested={},
 )
