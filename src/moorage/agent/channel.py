@@ -14,8 +14,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from moorage.agent.frames import CLOSE, DATA, EOF, MAX_DATA, STDERR, ProtocolError
-from moorage.agent.messages import MAX_WINDOW
+from moorage.agent.frames import CLOSE, DATA, EOF, MAX_DATA, MAX_WINDOW, STDERR, ProtocolError
 from moorage.gateway.contract import Receiver
 from moorage.gateway.model import ExitStatus
 
@@ -340,7 +339,7 @@ class Channel:
         if self.state is State.OPEN and self._queue:
             self.state = State.FLUSHING
             self._kept.clear()
-        else:
+        elif self.state is not State.FLUSHING:
             self.abort()
 
     def abort(self) -> None:

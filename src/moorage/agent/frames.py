@@ -35,6 +35,9 @@ MAX_PAYLOAD: Final = 262_144
 MAX_DATA: Final = 65_536
 """What a sender puts into one DATA frame, so that channels take turns on the stream."""
 
+MAX_WINDOW: Final = 16_777_216
+"""The most credit that may stand open on a channel, and so the most that one WINDOW may give."""
+
 _MAX_ANSWER: Final = 16_384
 """The bound on JSON that answers or reports; only OPEN, with its environment and command, may be longer."""
 
@@ -105,6 +108,14 @@ def encode_json(kind: int, channel: int, value: Mapping[str, Any]) -> bytes:
 def encode_window(channel: int, credit: int) -> bytes:
     """A WINDOW frame: `credit` bytes more may be sent to us."""
     return _HEADER.pack(WINDOW, channel, 4) + credit.to_bytes(4, "big")
+
+
+def decode_window(frame: Frame) -> int:
+    """The credit that a WINDOW frame gives."""
+    credit = int.from_bytes(frame.payload, "big")
+    if credit > MAX_WINDOW:
+        raise ProtocolError(f"{_where(frame.type, frame.channel)}: {credit} bytes, at most {MAX_WINDOW} are allowed")
+    return credit
 
 
 def decode_json(frame: Frame) -> dict[str, Any]:

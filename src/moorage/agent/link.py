@@ -23,6 +23,11 @@ from moorage.gateway.contract import Accepted
 READ_SIZE: Final = 524_288
 """The size of the one buffer that all links of a thread read into."""
 
+CROWD: Final = 512
+CROWDED_READ_SIZE: Final = 16_384
+"""After a read with more than `CROWD` frames the next one is this small: tiny frames in plenty, from a program
+or from malice, must not keep other links waiting."""
+
 WRITE_HIGH: Final = 262_144
 """The stream counts as full when its transport holds more than this."""
 
@@ -96,6 +101,7 @@ class AgentLink(asyncio.BufferedProtocol):
         self._close_deadline = close_deadline
         self._transport: StreamTransport | None = None
         self._decoder = Decoder()
+        self._read_size = READ_SIZE
         self._first_bytes = b""
         """What came before HELLO was complete, for the log; at most a line."""
 
@@ -216,7 +222,7 @@ class AgentLink(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to read into."""
-        return _shared.buffer
+        return _shared.buffer[: self._read_size]
 
     def buffer_updated(self, nbytes: int) -> None:
         """`nbytes` were read into the buffer."""
@@ -230,7 +236,9 @@ class AgentLink(asyncio.BufferedProtocol):
         try:
             if not self._hello.done():
                 self._note_first(data)
+            count = 0
             for frame in self._decoder.feed(data):
+                count += 1
                 kind = frame[0]
                 if kind in (frames.DATA, frames.STDERR):
                     self._open_channel(frame).data(kind, frame[2])
@@ -238,6 +246,7 @@ class AgentLink(asyncio.BufferedProtocol):
                     self._control(frame)
                 if self._cause is not None:
                     return
+            self._read_size = READ_SIZE if count <= CROWD else CROWDED_READ_SIZE
         except ProtocolError as error:
             self._fail(error)
 
@@ -338,7 +347,7 @@ class AgentLink(asyncio.BufferedProtocol):
             case frames.EOF:
                 self._open_channel(frame).eof()
             case frames.WINDOW:
-                self._open_channel(frame).window(int.from_bytes(frame.payload, "big"))
+                self._open_channel(frame).window(frames.decode_window(frame))
             case frames.EXIT:
                 self._open_channel(frame).exit(messages.read_exit(frames.decode_json(frame)))
             case frames.CLOSE:

@@ -11,13 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from moorage.agent.frames import ProtocolError
+from moorage.agent.frames import MAX_WINDOW, ProtocolError
 from moorage.gateway.model import Address, ExitStatus, Program, ProgramKind, Pty, Size, Target, UnixTarget
 
 VERSION: Final = 1
-MAX_WINDOW: Final = 16_777_216
-"""The most credit that may stand open on a channel (protocol §3)."""
-
 INTERNAL_SFTP: Final = "internal-sftp"
 """The subsystem value that means: the agent's built-in SFTP server."""
 
@@ -129,7 +126,7 @@ def resize(size: Size) -> dict[str, int]:
 def read_hello(message: Mapping[str, Any]) -> Hello:
     """What the agent's HELLO says; the version must be ours."""
     if message.get("version") != VERSION:
-        raise ProtocolError(f"HELLO: the agent wants version {_text(message.get('version'))}, this gateway {VERSION}")
+        raise ProtocolError(f"HELLO: the agent does not speak version {VERSION}")
     features = message.get("features", [])
     if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
         raise ProtocolError("HELLO: features is not a list of names")
@@ -190,8 +187,8 @@ def printable(data: bytes, limit: int = 80) -> str:
 
 
 def _text(value: object) -> str:
-    """`value` as one short printable line."""
-    text = value if isinstance(value, str) else repr(value)
+    """`value` as one short printable line; empty for what is no text (a guest may nest anything in it)."""
+    text = value if isinstance(value, str) else ""
     return "".join(c if c.isprintable() else " " for c in text[:_MAX_TEXT]).strip()
 
 

@@ -40,11 +40,13 @@ class HostBackend:
 
         async def destroy(reason: str) -> None:
             ours.close()
+            child.kill()
+            await asyncio.to_thread(child.wait)
             while pids := _marked(mark):
                 for pid in pids:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
-                await asyncio.to_thread(child.wait)
+                await asyncio.sleep(0.01)
 
         loop = asyncio.get_running_loop()
         guest = await open_guest(
