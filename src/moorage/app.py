@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from moorage import log
 from moorage.auth.chain import AuthChain
 from moorage.auth.configserver import config_source
 from moorage.backend.registry import Backends
@@ -18,6 +19,7 @@ from moorage.gateway import events
 from moorage.gateway.connection import Gateway
 from moorage.gateway.eventlog import log_events
 from moorage.gateway.model import Address
+from moorage.reload import reloaded
 from moorage.service import Supervisor
 from moorage.ssh.hostkeys import host_keys
 from moorage.ssh.server import SshServer
@@ -26,6 +28,9 @@ from moorage.state import State, default_state_directory
 Ready = Callable[[Sequence[Address]], None]
 """Called with the addresses that are listened on."""
 
+Read = Callable[[], AppConfig]
+"""Reads the configuration again; raises `ConfigError`."""
+
 
 class SshService:
     """The SSH server, the gateway behind it and the guests of its logins, as one service."""
@@ -33,6 +38,7 @@ class SshService:
     name = "SSH server"
 
     def __init__(self, config: AppConfig, state: State, listeners: Sequence[events.ListenerFactory]) -> None:
+        """Put everything together; raises `ConfigError` for what cannot be had.  Nothing is bound yet."""
         self._config = config
         self._backends = Backends(state_directory=state.directory, instance=state.instance)
         self._authenticator = AuthChain(config)
@@ -56,6 +62,20 @@ class SshService:
         for address in self.addresses:
             self._log.info("The SSH service is available", code=Code.SSH_AVAILABLE, address=str(address))
 
+    def reload(self, read: Read) -> None:
+        """Read the configuration again and take what may change; one that cannot be used changes nothing."""
+        try:
+            config, fixed = reloaded(self._config, read())
+        except ConfigError as error:
+            self._log.error(f"The configuration stays as it was: {error}", code=error.code)
+            return
+        self._config = config
+        self._gateway.reconfigure(config)
+        log.configure(level=config.log.level, format=config.log.format)
+        self._log.info("The configuration was read again", code=Code.CONFIG_RELOADED)
+        if fixed:
+            self._log.warning("These keys need a restart to change", code=Code.CONFIG_RELOADED, keys=", ".join(fixed))
+
     async def drain(self, timeout: float) -> None:
         """Close the listeners, let sessions end, then end them."""
         self._server.close()
@@ -75,15 +95,22 @@ def run(
     config: AppConfig,
     *,
     ready: Ready | None = None,
-    reload: Callable[[], None] | None = None,
+    read: Read | None = None,
     listeners: Sequence[events.ListenerFactory] = (),
 ) -> None:
-    """Serve until a signal ends it.  Raises `ConfigError` if the configuration cannot be put to work."""
+    """Serve until a signal ends it; HUP makes it `read` the configuration again.
+
+    Raises `ConfigError` if the configuration cannot be put to work.
+    """
     state = State(Path(config.state.directory) if config.state.directory else default_state_directory())
 
     async def serve() -> None:
         ssh = SshService(config, state, listeners)
-        supervisor = Supervisor([ssh], drain_timeout=config.ssh.shutdown_timeout.total_seconds(), reload=reload)
+        supervisor = Supervisor(
+            [ssh],
+            drain_timeout=config.ssh.shutdown_timeout.total_seconds(),
+            reload=lambda: ssh.reload(read) if read is not None else None,
+        )
         await supervisor.run(lambda: ready(ssh.addresses) if ready is not None else None)
 
     try:

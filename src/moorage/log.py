@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -36,8 +36,6 @@ LEVELS: Final[Mapping[str, int]] = {
 _SECRET_WORDS: Final = ("password", "passwd", "secret", "token", "authorization", "cookie", "privatekey", "private_key")
 _LONGEST_VALUE: Final = 4096
 """Characters of one value that are written; hostile peers choose some of them."""
-
-Format = Literal["ljson", "text"]
 
 
 class Destination:
@@ -74,10 +72,27 @@ class Destination:
     msg = debug = info = warning = warn = error = critical = fatal = exception = log = failure = write
 
 
-def configure(*, level: str = "notice", format: Format = "ljson", destination: Destination | None = None) -> Destination:  # noqa: A002
-    """Send all logs of the process to `destination` from `level` up; may be called again."""
-    threshold = LEVELS[level]
-    target = destination or Destination()
+_destination: Destination | None = None
+
+
+def configure(*, level: str = "notice", format: str = "ljson", destination: Destination | None = None) -> None:  # noqa: A002
+    """Send all logs of the process to `destination` from `level` up.
+
+    `format` is ``ljson`` or ``text``.  May be called again: without a `destination` the one in use stays, its
+    file opened anew; where that fails the old one is kept and the failure logged.
+    """
+    global _destination  # noqa: PLW0603 - a process has one log
+    failure = ""
+    if destination is not None:
+        _destination = destination
+    elif _destination is None:
+        _destination = Destination()
+    else:
+        try:
+            _destination.reopen()
+        except OSError as error:
+            failure = str(error)
+    threshold, target = LEVELS[level], _destination
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -93,7 +108,8 @@ def configure(*, level: str = "notice", format: Format = "ljson", destination: D
     root.handlers[:] = [_Foreign()]
     root.setLevel(logging.DEBUG if threshold <= 10 else logging.WARNING)
     logging.getLogger("asyncssh").setLevel(logging.ERROR)
-    return target
+    if failure:
+        structlog.get_logger().error(f"The log file could not be reopened: {failure}", code=Code.LOG_ROTATE_FAILED)
 
 
 class _Foreign(logging.Handler):

@@ -40,6 +40,9 @@ class FileAlone:
     async def resolve(self, attempt: Attempt) -> tuple[AppConfig, Attempt]:
         return self._config, attempt
 
+    def rebase(self, config: AppConfig) -> None:
+        self._config = config
+
     async def close(self) -> None:
         pass
 
@@ -93,6 +96,9 @@ class ConfigHook:
                 code=Code.BACKEND_CONFIG_ERROR,
             ) from error
         return config, said.attached.applied(attempt)
+
+    def rebase(self, config: AppConfig) -> None:
+        self._base = config
 
     async def close(self) -> None:
         await self._client.close()

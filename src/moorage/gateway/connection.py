@@ -78,6 +78,11 @@ class Gateway:
         task.add_done_callback(lambda _: self._connections.pop(connection, None))
         return connection
 
+    def reconfigure(self, config: AppConfig) -> None:
+        """Logins from now on get `config`; those under way keep what they have."""
+        self.config = config
+        self.source.rebase(config)
+
     async def drain(self, timeout: float) -> None:
         """Take no new connections, let sessions end by themselves for `timeout` seconds, then end them.
 

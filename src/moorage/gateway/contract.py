@@ -199,5 +199,8 @@ class ConfigSource(Protocol):
         Raises `ConfigError` if the answer is unusable and `AuthError` if there is none.
         """
 
+    def rebase(self, config: AppConfig) -> None:
+        """Logins from now on start from `config`; what the source itself was made from stays."""
+
     async def close(self) -> None:
         """Let go of shared resources; idempotent."""

@@ -73,6 +73,9 @@ class Source:
             raise self.failure
         return self.config, attempt
 
+    def rebase(self, config: AppConfig) -> None:
+        self.config = config
+
     async def close(self) -> None: ...
 
 
@@ -437,3 +440,13 @@ async def test_a_listener_that_fails_is_dropped_and_disturbs_nobody(world: World
     connection = await world.login()
     await start(connection)
     assert world.heard_of(events.ProgramStarted)
+
+
+async def test_a_new_configuration_counts_for_new_logins_only(world: World) -> None:
+    old = await world.login()
+    session = await old.open_session()
+    world.gateway.reconfigure(AppConfig.model_validate({"security": {"shell": {"mode": "disable"}}}))
+    new = await world.login()
+    await session.start(ProgramKind.SHELL, b"", None, None)  # type: ignore[arg-type]
+    with pytest.raises(Refused):
+        await (await new.open_session()).start(ProgramKind.SHELL, b"", None, None)  # type: ignore[arg-type]

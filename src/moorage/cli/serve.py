@@ -1,0 +1,76 @@
+"""``moorage serve``: the server."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from moorage.config import AppConfig
+
+
+@click.command(
+    "serve",
+    short_help="Run the server.",
+    epilog="""\b
+Examples:
+  moorage serve --config /etc/moorage/config.yaml
+  moorage check --config config.yaml && moorage serve --config config.yaml
+
+\b
+Signals:
+  TERM, INT   take no new connections, let sessions end (ssh.shutdownTimeout), then end them;
+              a second signal ends them at once
+  HUP         read the configuration again for new logins and reopen the log file; keys that
+              cannot change while the server runs are named in the log""",
+)
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=Path("config.yaml"),
+    show_default=True,
+    help="The configuration file; the format is that of ContainerSSH 0.4 to 0.6.",
+)
+def command(path: Path) -> None:
+    """Serve SSH according to a configuration file until a signal ends it."""
+    from moorage.config import ConfigProblems, load
+
+    try:
+        loaded = load(path)
+    except ConfigProblems as problems:
+        for problem in problems.problems:
+            print(problem, file=sys.stderr)
+        print(f"\nThe server was not started; `moorage check --config {path}` says the same.", file=sys.stderr)
+        raise SystemExit(1) from None
+
+    import structlog
+
+    from moorage import app
+    from moorage.errors import Failure
+
+    _open_log(loaded.config)
+    log = structlog.get_logger()
+    for warning in loaded.warnings:
+        log.warning(str(warning), code=warning.code)
+    try:
+        app.run(loaded.config, read=lambda: load(path).config)
+    except Failure as failure:
+        log.critical(str(failure), code=failure.code)
+        print(f"moorage: {failure}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _open_log(config: AppConfig) -> None:
+    from moorage import log
+
+    settings = config.log
+    try:
+        destination = log.Destination(Path(settings.file) if settings.destination == "file" else None)
+    except OSError as error:
+        print(f"moorage: the log file {settings.file} cannot be opened: {error.strerror} (log.file)", file=sys.stderr)
+        raise SystemExit(1) from None
+    log.configure(level=settings.level, format=settings.format, destination=destination)
