@@ -98,8 +98,10 @@ class HookServer:
                     self.asked.set()
                     if not await self.actor(request, send):
                         break
-        finally:
-            writer.transport.abort() if task.cancelling() else writer.close()
+            writer.close()
+        except asyncio.CancelledError:
+            # The server's end; asyncio's stream protocol reports a cancelled handler as an error.
+            writer.transport.abort()
 
 
 async def _read(reader: asyncio.StreamReader) -> Request:
