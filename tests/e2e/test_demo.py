@@ -41,8 +41,8 @@ class Demo:
 
     def password(self) -> str:
         """The password that it shows."""
-        found = re.search(r"password: (\S+)", self.said())
-        assert found, self.said()
+        found = until(lambda: re.search(r"password: (\S+)", self.said()), "a password")
+        assert found
         return found[1]
 
     def start(self, command: str) -> subprocess.Popen[bytes]:

@@ -86,8 +86,7 @@ WRONG: list[tuple[str, dict[str, Any] | str, str]] = [
     ("nested-key", {"backend": "sandbox", "ssh": {"listne": "x"}}, "listne"),
     ("wrong-type", {"backend": "sandbox", "log": {"level": "loudly"}}, "log.level"),
     ("no-such-backend", {"backend": "teleport"}, "backend"),
-    ("no-way-in", {"backend": "sandbox"}, "auth"),
-    ("not-yaml", "ssh: [", "line 1"),
+    ("not-yaml", "ssh: [", "wrong.yaml:"),
 ]
 
 
