@@ -236,7 +236,10 @@ class FlowTests(Suite):
     async def test_close_hangs_up_a_process_whose_input_is_full(self, guest: Guest) -> None:
         path = self.path("hup")
         process, recorder = await start(
-            guest, command(f"trap 'echo gone > {path}; exit' HUP; echo ready; while :; do sleep 0.05; done")
+            guest,
+            command(
+                f"trap 'echo gone > {path}; exit' HUP; exec 2> /dev/null; echo ready; while :; do sleep 0.05; done"
+            ),
         )
         await recorder.until_output(b"ready")
         process.write(bytes(8_000_000))

@@ -136,8 +136,8 @@ class ProgramTests(Suite):
     async def test_signal_reaches_the_whole_group(self, guest: Guest) -> None:
         if not self.has_signals:
             pytest.skip("this backend cannot send signals")
-        process, recorder = await start(guest, "(trap 'echo child; exit' USR1; while :; do sleep 0.05; done) & "
-                                               "trap 'wait; exit 3' USR1; echo ready; wait; wait; exit 3")  # fmt: skip
+        child = "(trap 'echo child; exit' USR1; echo ready; while :; do sleep 0.05; done)"
+        process, recorder = await start(guest, f"trap : USR1; {child} & wait $!; wait $!; exit 3")
         await recorder.until_output(b"ready")
         process.signal("USR1")
         await recorder.until_output(b"child")

@@ -131,7 +131,7 @@ class TerminalTests(Suite):
 
     async def test_close_hangs_up_the_terminal(self, guest: Guest) -> None:
         path = self.path("hup")
-        text = f"trap 'echo gone > {path}; exit' HUP; echo ready; while :; do sleep 0.05; done"
+        text = f"trap 'echo gone > {path}; exit' HUP; exec 2> /dev/null; echo ready; while :; do sleep 0.05; done"
         process, recorder = await start(guest, command(text, pty=terminal()))
         await recorder.until_output(b"ready")
         process.close()

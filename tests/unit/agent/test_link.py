@@ -147,6 +147,7 @@ async def test_the_receiver_is_called_only_once_the_opener_has_the_channel(agent
     await hand.receive_type(frames.CLOSE)
     assert not recorder.stdout
     channel.resume_reading()
+    await recorder.until_lost()
     assert recorder.stdout == b"early"
     assert recorder.calls == ["eof_received", "connection_lost"]
 
