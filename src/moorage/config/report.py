@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 from moorage.config.loading import Loaded
 from moorage.config.problems import Problem, dotted
-from moorage.config.reading.kinds import HIDDEN
 from moorage.config.reading.shape import SectionKind, shape_of
 from moorage.config.rendering import dump, plain
-from moorage.config.section import Path, Section
+from moorage.config.section import Path, Section, without_password
 from moorage.config.sections.auth import AuthConfig
 from moorage.config.sections.root import AppConfig
 
@@ -43,7 +41,7 @@ def _differing(section: Section, default: Section, path: Path, loaded: Loaded, s
         if isinstance(entry.kind, SectionKind) and value is not None and usual is not None:
             yield from _differing(value, usual, inner, loaded, secrets)
         elif value != usual:
-            shown = _masked(entry.key, entry.kind.dump(value, secrets), secrets)
+            shown = entry.kind.dump(value, secrets)
             if isinstance(shown, dict) and shown:
                 for key, part in shown.items():
                     yield _setting((*inner, key), part, loaded)
@@ -56,27 +54,6 @@ def _setting(path: Path, value: Any, loaded: Loaded) -> Setting:
         place = loaded.source.place(path)
         return Setting(path, value, str(place), place.line)
     return Setting(path, value, "follows from the rest", 0)
-
-
-def _masked(key: str, value: Any, secrets: bool) -> Any:
-    if secrets:
-        return value
-    if key.lower().endswith("url") and isinstance(value, str):
-        return without_password(value)
-    if key == "hostkeys" and isinstance(value, list):
-        return value
-    return value
-
-
-def without_password(url: str) -> str:
-    """`url` without the user and password that may stand in it."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return HIDDEN
-    if "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc=f"{HIDDEN}@{parts.netloc.rpartition('@')[2]}"))
 
 
 def summary(config: AppConfig) -> dict[str, str]:

@@ -8,13 +8,14 @@ be incomplete.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr
 from pydantic.alias_generators import to_camel
 
 from moorage.config.disk import Disk
@@ -126,6 +127,22 @@ def _read_size(value: object) -> object:
     return parse_size(value) if isinstance(value, str) else value
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The text is a URL, which may hold a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class PemOrPath:
+    """The secret is a PEM text or the path of a file; the path may be shown."""
+
+
+URL = Annotated[str, Address()]
+"""The address of a service."""
+
+PrivateKey = Annotated[SecretStr, PemOrPath()]
+"""A private key: PEM text, or the path of a file with it."""
+
 Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
 """A length of time: a text such as ``1m30s``, or a number of nanoseconds."""
 
@@ -144,6 +161,10 @@ class Section(BaseModel):
         validate_by_alias=True,
         hide_input_in_errors=True,
     )
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, without_password(value) if isinstance(value, str) else value
 
     def problems(self, disk: Disk) -> Iterator[Finding]:
         """What makes this section unusable, in the order of its keys.  Sections extend this with rules of their own."""
@@ -191,6 +212,17 @@ def _broken(marker: OneOf | EachOneOf | AtLeast, value: Any) -> tuple[Path, str,
 
 
 LONGEST_SHOWN: Final = 60
+HIDDEN: Final = "**********"
+
+
+def without_password(url: str) -> str:
+    """`url` without the user and password that may stand in it."""
+    scheme, there, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if not there or "@" not in authority:
+        return url
+    host = authority.rpartition("@")[2]
+    return f"{scheme}://{HIDDEN}@{host}{rest[len(authority) :]}"
 
 
 def shown(value: object) -> str:

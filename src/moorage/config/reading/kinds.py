@@ -17,7 +17,7 @@ from moorage.config.problems import ConfigProblems, Place, Problem
 from moorage.config.quantities import duration_of, format_duration, format_size, parse_duration, parse_size
 from moorage.config.reading import scalars
 from moorage.config.reading.document import MAX_DEPTH, MAX_NODES, Document, Text
-from moorage.config.section import Path, choose, shown
+from moorage.config.section import HIDDEN, Path, choose, shown, without_password
 from moorage.config.sections.names import LOG_LEVELS
 
 
@@ -28,8 +28,6 @@ class _Unset:
 
 UNSET: Final = _Unset()
 """No value: the field keeps what it has."""
-
-HIDDEN: Final = "**********"
 
 
 @dataclass(slots=True)
@@ -152,6 +150,21 @@ class SecretKind(TextKind):
     def dump(self, value: Any, secrets: bool) -> Any:
         text = value.get_secret_value()
         return text if secrets or not text else HIDDEN
+
+
+class KeyKind(SecretKind):
+    """A private key; the path of a file is no secret."""
+
+    def dump(self, value: Any, secrets: bool) -> Any:
+        text = value.get_secret_value()
+        return text if text.startswith(("/", "./", "../")) else super().dump(value, secrets)
+
+
+class UrlKind(TextKind):
+    """A URL, shown without the password in it."""
+
+    def dump(self, value: Any, secrets: bool) -> Any:
+        return value if secrets else without_password(value)
 
 
 class BoolKind(Scalar):

@@ -19,6 +19,7 @@ from moorage.config.reading.kinds import (
     DurationKind,
     FloatKind,
     IntKind,
+    KeyKind,
     Kind,
     LevelKind,
     ListKind,
@@ -27,14 +28,17 @@ from moorage.config.reading.kinds import (
     SecretKind,
     SizeKind,
     TextKind,
+    UrlKind,
     found,
 )
 from moorage.config.reading.structs import StructKind
 from moorage.config.section import (
+    Address,
     AlsoCalled,
     Colons,
     KeepsZero,
     Path,
+    PemOrPath,
     Section,
     SizeInBytes,
     Struct,
@@ -55,7 +59,6 @@ class Entry:
     default: Any
     keeps_zero: bool
     also: tuple[str, ...]
-    doc: str
 
     @cached_property
     def zero_is_default(self) -> bool:
@@ -95,7 +98,7 @@ def _entry(attribute: str, info: FieldInfo) -> Entry:
     keeps_zero = any(isinstance(marker, KeepsZero) for marker in markers)
     default = info.get_default(call_default_factory=True, validated_data={})
     kind = _kind(info.annotation, markers)
-    return Entry(attribute, info.alias or attribute, kind, default, keeps_zero, also, info.description or "")
+    return Entry(attribute, info.alias or attribute, kind, default, keeps_zero, also)
 
 
 _SCALARS: Mapping[Any, Kind] = {
@@ -114,6 +117,10 @@ def _kind(annotation: Any, markers: Sequence[Any]) -> Kind:
                 return StructKind.of(table, name)
             case LevelName():
                 return LevelKind()
+            case Address():
+                return UrlKind()
+            case PemOrPath():
+                return KeyKind()
             case SizeInBytes():
                 return SizeKind()
             case Within(low, high) if annotation is int:
@@ -155,7 +162,7 @@ class SectionKind:
             return reading.wrong(path, f"expected a map, found {found(value)}")
         reading.count(path, len(value))
         shape = shape_of(self.section)
-        folds = reading.document.folds_case
+        folds = reading.document.folds_case or path == ("kubernetes", "pod")
         result: dict[str, Any] = {}
         given: dict[str, str] = {}
         for key, inner in value.items():
@@ -168,7 +175,7 @@ class SectionKind:
                 reading.wrong(inner_path, f"means the same as {given[entry.attribute]}, which is also given")
                 continue
             given[entry.attribute] = key
-            if reading.is_answer and key == "password" and isinstance(inner, bool):
+            if reading.is_answer and path == ("auth",) and isinstance(inner, bool):
                 continue  # the switch of version 0.4, which has no effect in an answer
             read = entry.kind.read(inner, (*path, entry.key), reading)
             if read is UNSET or (not reading.is_answer and entry.zero_is_default and _is_zero(read)):

@@ -183,6 +183,8 @@ class StructKind:
                     result[name] = read
             elif self.table.keeps_unknown:
                 result[text] = self._read_any(inner, inner_path, reading)
+            elif reading.document.origin(inner_path)[0] == "kuberun":
+                reading.ignore(inner_path, "unknown key, ignored")
             else:
                 meant = closest(text, fields.by_name)
                 reading.wrong(inner_path, "unknown key", f"did you mean {meant}?" if meant else "")

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pydantic import Field
 
 from moorage.config.disk import Disk
-from moorage.config.section import Finding, under
+from moorage.config.section import URL, Finding, under
 from moorage.config.sections.http import HTTPClientConfig, HTTPServerConfig
 
 
 class HealthClientConfig(HTTPClientConfig):
     """How the health check asks the endpoint."""
 
-    url: str = "http://127.0.0.1:7000/"
+    url: URL = "http://127.0.0.1:7000/"
     """The endpoint's address, as the health check reaches it."""
 
 

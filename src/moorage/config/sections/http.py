@@ -8,7 +8,18 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from moorage.config.disk import Disk
-from moorage.config.section import AlsoCalled, AtLeast, Colons, Duration, Finding, Section, choose, shown
+from moorage.config.section import (
+    URL,
+    AlsoCalled,
+    AtLeast,
+    Colons,
+    Duration,
+    Finding,
+    PrivateKey,
+    Section,
+    choose,
+    shown,
+)
 from moorage.config.sections.names import (
     DEFAULT_TLS_CURVES,
     DEFAULT_TLS_SUITES,
@@ -49,11 +60,11 @@ class TLSConfig(Section):
 class HTTPClientConfig(TLSConfig):
     """How a service is called over HTTP."""
 
-    url: str = ""
+    url: URL = ""
     """The service's address, `http://…` or `https://…`. A user and password in it are sent as Basic authentication."""
 
     allow_redirects: bool = False
-    """Follow redirects, ten at most. Off: a redirect is an error."""
+    """Follow redirects, a bounded number of them. Off: a redirect is an error."""
 
     timeout: Annotated[Duration, AtLeast(timedelta(milliseconds=100))] = timedelta(seconds=2)
     """The longest time that one request may take; at least 100ms."""
@@ -64,7 +75,7 @@ class HTTPClientConfig(TLSConfig):
     cert: str = ""
     """The client's certificate, PEM text or path; needs `key`."""
 
-    key: SecretStr = SecretStr("")
+    key: PrivateKey = SecretStr("")
     """The client's private key, PEM text or path; needs `cert`."""
 
     def problems(self, disk: Disk) -> Iterator[Finding]:
@@ -83,7 +94,7 @@ class HTTPServerConfig(TLSConfig):
     listen: str = "0.0.0.0:8080"
     """Address and port to listen on."""
 
-    key: SecretStr = SecretStr("")
+    key: PrivateKey = SecretStr("")
     """The server's private key, PEM text or path; needs `cert`."""
 
     cert: str = ""

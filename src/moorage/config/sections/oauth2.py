@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from moorage.config.disk import Disk
-from moorage.config.section import AtLeast, Duration, Finding, OneOf, Section, under
+from moorage.config.section import URL, AtLeast, Duration, Finding, OneOf, PrivateKey, Section, under
 from moorage.config.sections.http import HTTPClientConfig, HTTPServerConfig, TLSConfig, url_problems
 
 
@@ -32,10 +32,10 @@ class OAuth2RedirectConfig(HTTPServerConfig):
 class GitHubConfig(TLSConfig):
     """GitHub as the provider."""
 
-    url: str = "https://github.com"
+    url: URL = "https://github.com"
     """Where users log in."""
 
-    apiurl: str = "https://api.github.com"
+    apiurl: URL = "https://api.github.com"
     """Where the API is."""
 
     cacert: str = ""
@@ -44,7 +44,7 @@ class GitHubConfig(TLSConfig):
     cert: str = ""
     """Accepted and without effect."""
 
-    key: SecretStr = SecretStr("")
+    key: PrivateKey = SecretStr("")
     """Accepted and without effect."""
 
     enforce_username: bool = True
@@ -111,7 +111,7 @@ class OIDCConfig(HTTPClientConfig):
 class GenericOAuth2Config(Section):
     """Any OAuth2 provider, by its two addresses; authorization code flow only."""
 
-    authorize_endpoint_url: str = ""
+    authorize_endpoint_url: URL = ""
     """Where users log in; required."""
 
     token_endpoint: HTTPClientConfig = Field(default_factory=HTTPClientConfig)

@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Final
 
-from pydantic import SecretStr
-
 from moorage.config.disk import Disk
-from moorage.config.section import AtLeast, Duration, EachOneOf, Finding, Section, Within, shown
+from moorage.config.section import AtLeast, Duration, EachOneOf, Finding, PrivateKey, Section, Within, shown
 from moorage.config.sections.names import DEAD_CIPHERS, SSH_CIPHERS, SSH_KEX, SSH_MACS
 
 _VERSION: Final = re.compile(r"SSH-2\.0-[!-,.-~]+( [A-Za-z0-9 _.-]*)?")
@@ -40,7 +38,7 @@ class SSHConfig(Section):
     banner: str = ""
     """Text that is sent before authentication; may have several lines."""
 
-    hostkeys: tuple[SecretStr, ...] = ()
+    hostkeys: tuple[PrivateKey, ...] = ()
     """Host keys, each a PEM text or the path of a file; several types are allowed.
     None: keys are made once and kept in the state directory."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from pydantic import SecretStr
 
 from moorage.config.disk import Disk
-from moorage.config.section import AlsoCalled, Duration, EachOneOf, Finding, Section, Within
+from moorage.config.section import AlsoCalled, Duration, EachOneOf, Finding, PrivateKey, Section, Within
 from moorage.config.sections.names import SSH_HOST_KEY_ALGORITHMS
 from moorage.config.sections.ssh import Ciphers, Kex, Macs, dead_ciphers, version_problem
 
@@ -33,7 +33,7 @@ class SSHProxyConfig(Section):
     password: SecretStr = SecretStr("")
     """The password to log in with."""
 
-    private_key: SecretStr = SecretStr("")
+    private_key: PrivateKey = SecretStr("")
     """The private key to log in with, PEM text or path, without a passphrase."""
 
     allowed_host_key_fingerprints: tuple[str, ...] = ()
