@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from typing import Any, Final
 
 from moorage.config.reading.kinds import DurationKind, IntKind, ListKind, MapKind, SizeKind
@@ -29,8 +30,8 @@ called *an addition* are Moorage's own.
 
 - A name that ends in `.json` is read as JSON, every other name as YAML. Only the first document of a YAML file counts.
 - A file has at most 4 MiB and 64 levels. `{}` is a configuration of defaults; an empty file is an error.
-- **YAML**: keys exactly as below; an unknown or repeated key is an error. Anchors, aliases and `<<` work. A text is what
-  the file says, whatever it looks like: `tlsVersion: 1.2`, `password: 0123` and `banner: yes` need no quotes. True and
+- **YAML**: keys exactly as below; an unknown or repeated key is an error. Anchors, aliases and `<<` work. A text is
+  what the file says, whatever it looks like: `tlsVersion: 1.2`, `password: 0123` and `banner: yes` need no quotes. True and
   false may be written `yes`/`no` and `on`/`off`; numbers as `0x1f`, `0o17`, `1_000`.
 - **JSON**: keys match in any case, of two equal keys the later one counts, and types are strict: `"22"` is no number.
   Unknown keys below `auth` and `docker.timeouts` are passed over with a warning.
@@ -72,8 +73,8 @@ Read with a warning, and shown by `moorage check` as what they mean today:
 """
 
 _STRUCT_NOTE: Final = {
-    "docker": "YAML names are the engine API's in lower case (`portbindings`), JSON names the API's own (`PortBindings`); "
-    "either is understood in both. Keys that are not listed are passed on as they are.",
+    "docker": "YAML names are the engine API's in lower case (`portbindings`), JSON names the API's own "
+    "(`PortBindings`); either is understood in both. Keys that are not listed are passed on as they are.",
     "kubernetes": "Names are the cluster API's, in any case. An unknown key is an error at every depth.",
 }
 
@@ -105,10 +106,9 @@ def _table(section: type[Section]) -> str:
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     docs = _docs(section)
     for entry in shape_of(section).entries.values():
-        also = "".join(f", `{key}`" for key in entry.also)
-        rows.append(
-            f"| `{entry.key}`{also} | {_type(entry)} | {_default(entry)} | {docs[entry.attribute]}{_limits(section, entry)} |"
-        )
+        keys = ", ".join(_code(key) for key in (entry.key, *entry.also))
+        meaning = docs[entry.attribute] + _limits(section, entry)
+        rows.append(f"| {keys} | {_type(entry)} | {_default(entry)} | {meaning} |")
     return "\n".join(rows) + "\n"
 
 
@@ -172,22 +172,22 @@ def _docs(section: type[Section]) -> dict[str, str]:
             continue
         tree = ast.parse(inspect.getsource(base))
         body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for statement, after in zip(body, body[1:], strict=False):
+        for statement, after in pairwise(body):
             if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-                text = (
-                    after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
-                )
-                found[statement.target.id] = re.sub(r"\s+", " ", str(text)).strip().replace("|", "\\|")
+                doc = after.value if isinstance(after, ast.Expr) else None
+                text = str(doc.value) if isinstance(doc, ast.Constant) else ""
+                found[statement.target.id] = re.sub(r"\s+", " ", text).strip().replace("|", "\\|")
     return found
 
 
 def _structs() -> Iterator[str]:
     for kind in ("docker", "kubernetes"):
-        names: list[str] = []
-        for path, section in _walk(AppConfig, ""):
-            for entry in shape_of(section).entries.values():
-                if isinstance(entry.kind, StructKind) and entry.kind.table_name == kind:
-                    names.append(f"`{path}.{entry.key}` is {entry.kind.struct}")
+        names = [
+            f"`{path}.{entry.key}` is {entry.kind.struct}"
+            for path, section in _walk(AppConfig, "")
+            for entry in shape_of(section).entries.values()
+            if isinstance(entry.kind, StructKind) and entry.kind.table_name == kind
+        ]
         yield f"\n## Structures of the {kind} API\n\n{'; '.join(names)}. {_STRUCT_NOTE[kind]}\n\n"
         yield "| structure | keys |\n|---|---|\n"
         for struct in StructKind(kind, "").table.structs:
