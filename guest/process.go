@@ -38,7 +38,9 @@ func (a *agent) startProcess(c *channel, request *openRequest) {
 func (a *agent) launch(c *channel, plan *plan, terminal *ptySpec) *problem {
 	p := &process{c: c, home: a.nursery}
 	outputs, theirs, err := p.connect(plan, terminal)
-	if err == nil {
+	if err != nil {
+		err = &connectError{err}
+	} else {
 		p.child, err = a.nursery.start(plan.path, plan.argv, &syscall.ProcAttr{
 			Dir: plan.cwd, Env: plan.env,
 			Files: []uintptr{theirs[0].Fd(), theirs[1].Fd(), theirs[2].Fd()},
@@ -155,9 +157,15 @@ func (p *process) hangup() {
 	p.disconnect()
 }
 
+// A connectError: there are no pipes or there is no terminal to be had.
+type connectError struct{ error }
+
 func whyNotStarted(plan *plan, err error) *problem {
 	name := plan.argv[0]
+	var connecting *connectError
 	switch {
+	case errors.As(err, &connecting):
+		return &problem{"start", err.Error()}
 	case errors.Is(err, syscall.EPERM) && plan.credential != nil:
 		return &problem{"user", "the agent may not start processes as another user"}
 	case errors.Is(err, fs.ErrPermission):

@@ -20,6 +20,7 @@ type agent struct {
 
 // serve runs the agent until its stream ends: 0 in good order, 1 if the gateway broke the protocol or there is no stream.
 func serve(options serveOptions) int {
+	keepDescriptors()
 	in, out, err := openStream(options)
 	if err != nil {
 		complain("%v", err)
@@ -111,7 +112,7 @@ func (a *agent) accompany(argv []string) {
 	}
 	go func() {
 		<-child.ended
-		complain("%s has ended: %v", argv[0], exitPayload(child.status))
+		complain("%s has ended (status %#x)", argv[0], int(child.status))
 	}()
 }
 
@@ -145,11 +146,20 @@ func streamFile(fd int) (*os.File, error) {
 	if err := unix.Fstat(fd, &stat); err != nil {
 		return nil, &os.PathError{Op: "stream", Path: "descriptor", Err: err}
 	}
-	unix.CloseOnExec(fd)
 	if kind := stat.Mode & unix.S_IFMT; kind == unix.S_IFSOCK || kind == unix.S_IFIFO {
 		_ = unix.SetNonblock(fd, true)
 	}
 	return os.NewFile(uintptr(fd), "stream"), nil
+}
+
+// keepDescriptors lets no process inherit what we were started with.
+func keepDescriptors() {
+	if unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	for fd := 3; fd < 1024; fd++ { // Linux before 5.11
+		unix.CloseOnExec(fd)
+	}
 }
 
 func sameFile(a, b int) bool {

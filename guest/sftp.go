@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"os"
+	"sync"
 
 	"github.com/pkg/sftp"
 )
@@ -45,35 +46,88 @@ func sftpMode(args []string) int {
 	return 0
 }
 
-// packets writes each SFTP packet at once, although it comes in two parts.
+// packets is the server's stream. It writes each packet at once, although it comes in two parts, and lets the end
+// of the input through only when every request has been answered: the server would leave with answers still queued.
 type packets struct {
-	io.Reader
-	out     *os.File
-	buffer  []byte
-	missing int // bytes until the packet is whole
+	in       *bufio.Reader
+	out      *os.File
+	incoming framing
+
+	mu       sync.Mutex
+	answered sync.Cond
+	open     int // requests without an answer
+	outgoing framing
+	buffer   []byte
+	broken   error
+}
+
+// framing counts a stream's packets: four bytes of length and as many more.
+type framing struct {
+	length  [4]byte
+	have    int // bytes of the length
+	missing uint32
+}
+
+// pass says how many packets end within data.
+func (f *framing) pass(data []byte) (whole int) {
+	for len(data) > 0 {
+		if f.have < len(f.length) {
+			n := copy(f.length[f.have:], data)
+			f.have, data = f.have+n, data[n:]
+			if f.have < len(f.length) {
+				break
+			}
+			f.missing = binary.BigEndian.Uint32(f.length[:])
+		}
+		n := min(uint64(f.missing), uint64(len(data)))
+		f.missing, data = f.missing-uint32(n), data[n:]
+		if f.missing == 0 {
+			f.have = 0
+			whole++
+		}
+	}
+	return whole
 }
 
 func newPackets(in, out *os.File) *packets {
-	return &packets{Reader: bufio.NewReaderSize(in, 64<<10), out: out}
+	p := &packets{in: bufio.NewReaderSize(in, 64<<10), out: out}
+	p.answered.L = &p.mu
+	return p
+}
+
+func (p *packets) Read(buffer []byte) (int, error) {
+	n, err := p.in.Read(buffer)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open += p.incoming.pass(buffer[:n])
+	for err != nil && p.open > 0 && p.broken == nil {
+		p.answered.Wait()
+	}
+	return n, err
 }
 
 func (p *packets) Write(data []byte) (int, error) {
-	if p.missing == 0 {
-		if len(data) < 4 { // never: a packet's first part has its length
-			return p.out.Write(data)
-		}
-		p.missing = 4 + int(binary.BigEndian.Uint32(data))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken != nil {
+		return 0, p.broken
 	}
+	whole := p.outgoing.pass(data)
 	p.buffer = append(p.buffer, data...)
-	if p.missing -= len(data); p.missing > 0 {
-		return len(data), nil
+	if whole > 0 {
+		_, p.broken = p.out.Write(p.buffer)
+		p.buffer = p.buffer[:0]
+		p.open -= whole
+		p.answered.Signal()
 	}
-	_, err := p.out.Write(p.buffer)
-	p.buffer, p.missing = p.buffer[:0], 0
-	return len(data), err
+	return len(data), p.broken
 }
 
 func (p *packets) Close() error {
+	p.mu.Lock()
+	p.broken = os.ErrClosed
+	p.answered.Signal()
+	p.mu.Unlock()
 	_ = os.Stdin.Close()
 	return p.out.Close()
 }
