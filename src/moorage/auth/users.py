@@ -53,6 +53,10 @@ class UsersAuthenticator:
         user = _enabled(await self._current(), attempt.username)
         return _accepted(user) if is_among(key, user.keys if user else ()) and user else Verdict(False)
 
+    async def knows(self, name: str) -> bool:
+        """Is there a user of this name who is not disabled?"""
+        return _enabled(await self._current(), name) is not None
+
     async def close(self) -> None:
         self._verifier.close()
 

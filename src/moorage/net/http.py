@@ -10,6 +10,7 @@ aiohttp is imported on the first request, so that building (and checking) a clie
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import math
 import os
@@ -196,7 +197,8 @@ class WebClient:
                 async with self._pool().request(
                     method,
                     target,
-                    data=body,
+                    # aiohttp sends a large body in pieces only if it is a file.
+                    data=io.BytesIO(body) if body is not None and len(body) > _CHUNK else body,
                     headers=headers,
                     allow_redirects=False,
                     ssl=self._ssl or True,

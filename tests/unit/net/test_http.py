@@ -117,6 +117,14 @@ async def test_a_kept_connection_that_the_server_has_closed_is_replaced_unseen(s
     assert server.connections == 2
 
 
+async def test_a_large_body_is_sent_whole(server: HookServer) -> None:
+    body = b'{"a":"' + b"x" * 3_000_000 + b'"}\n'
+    client = WebClient(Endpoint(url=server.url, timeout=LONG))
+    assert (await client.post(body)).status == 200
+    await client.close()
+    assert server.requests[0].body == body
+
+
 async def test_proxies_of_the_environment_are_ignored(server: HookServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

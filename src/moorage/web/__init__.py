@@ -1,0 +1,1 @@
+"""HTTP servers, one small application a file."""
