@@ -213,6 +213,11 @@ class FloodingAgent(PeerAgent):
 class CrumblingAgent(PeerAgent):
     """Accepts one OPEN and fills its window with bytes one by one, output and error in turns; then ends in order."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered = asyncio.Event()
+        """The link has taken it all and answered CLOSE."""
+
     async def act(self) -> None:
         await self.greet()
         number = await self.opened()
@@ -220,6 +225,8 @@ class CrumblingAgent(PeerAgent):
         for _ in range(64):
             await self.send(pair * (WINDOW // 128))
         await self.send(*ending(number))
+        await self.receive_type(frames.CLOSE)
+        self.answered.set()
         await self.take_all()
 
 
