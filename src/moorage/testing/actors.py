@@ -47,8 +47,13 @@ class PeerAgent:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
+        try:
+            await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
         self._socket = theirs
-        await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
         self.task = asyncio.create_task(self._run(), name="test/agent")
 
     async def act(self) -> None:
