@@ -179,8 +179,11 @@ class WebClient:
             raise _undecodable(f"the answer of {shown(url)} is cut off or not compressed as it says") from None
         except (aiohttp.ClientError, OSError, ValueError) as cause:
             # The texts of these errors may quote what the peer sent, so only their kind is told.
+            inner = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause.__cause__ or cause
             raise CallError(
-                f"{shown(url)} cannot be asked: {_kind(cause)}", Code.HTTP_CLIENT_CONNECTION_FAILED, is_permanent=False
+                f"{shown(url)} cannot be asked: {_kind(inner)}",
+                Code.HTTP_CLIENT_CONNECTION_FAILED,
+                is_permanent=isinstance(inner, ssl.SSLError),
             ) from None
 
     async def _send(self, method: str, url: str, body: bytes | None) -> tuple[int, str | None, bytes]:
@@ -287,7 +290,9 @@ def _redirect_refused(text: str) -> CallError:
     return CallError(text, Code.HTTP_CLIENT_REDIRECTS_DISABLED, is_permanent=True)
 
 
-def _kind(cause: Exception) -> str:
+def _kind(cause: BaseException) -> str:
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS: {cause.reason or type(cause).__name__}"
     if isinstance(cause, OSError) and cause.errno:
         return os.strerror(cause.errno) if cause.errno > 0 else "the name cannot be looked up"
     return type(cause).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ssl
 from collections.abc import AsyncIterator
@@ -221,3 +222,16 @@ def test_what_python_cannot_do_is_said() -> None:
     assert [sentence.partition(":")[0] for sentence in said][-1] == "cipher"
     if not hasattr(ssl.SSLContext, "set_groups"):
         assert said[0].startswith("curves:")
+
+
+async def test_a_server_that_speaks_no_tls_is_refused_for_good() -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 The plain HTTP request was sent to a TLS port\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    with pytest.raises(CallError, match="WRONG_VERSION_NUMBER") as caught:
+        await status(Endpoint(url=url, timeout=PATIENCE))
+    server.close()
+    assert caught.value.is_permanent
