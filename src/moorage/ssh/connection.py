@@ -25,6 +25,7 @@ from os import urandom
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncssh
+import structlog
 from asyncssh.auth import MSG_USERAUTH_PK_OK
 from asyncssh.connection import SSHConnection
 from asyncssh.constants import (
@@ -150,9 +151,12 @@ class ServerConnection(asyncssh.SSHServerConnection):
         peer = address(stream.get_extra_info("peername"))
         try:
             self._gateway = self._open_gateway.connect(peer, address(stream.get_extra_info("sockname")))
-        except Refused as refused:
-            # RFC 4253 §4.2: lines before the identification are for the user
-            stream.write(f"{refused.user_text}\r\n".encode())
+        except Exception as error:  # noqa: BLE001 - the border between one client and everyone else
+            if isinstance(error, Refused):
+                # RFC 4253 §4.2: lines before the identification are for the user
+                stream.write(f"{error.user_text}\r\n".encode())
+            else:
+                structlog.get_logger().error("No connection was made", code=Code.SSH_INTERNAL_ERROR, exc_info=error)
             stream.close()
             self._cleanup(None)
             return
@@ -162,12 +166,13 @@ class ServerConnection(asyncssh.SSHServerConnection):
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None = None) -> None:
-        """The TCP connection is gone."""
-        self._closing = None
-        if self._linger_timer is not None:
-            self._linger_timer.cancel()
+        """The TCP connection is gone, or (`ConnectionLost`) the stock code gives it up."""
         super().connection_lost(exc)
-        self._report_gone()
+        if not isinstance(exc, asyncssh.ConnectionLost):
+            self._closing = None
+            if self._linger_timer is not None:
+                self._linger_timer.cancel()
+            self._report_gone()
 
     def say_goodbye(self, text: str) -> None:
         """End the connection, telling the client why.  Idempotent."""
@@ -192,8 +197,12 @@ class ServerConnection(asyncssh.SSHServerConnection):
             self._loop.call_soon(transport.abort)
             return
         # Closing at once would answer bytes that are still arriving with a reset, and ours would be lost with it.
-        transport.resume_reading()
-        transport.write_eof()
+        try:
+            transport.resume_reading()
+            transport.write_eof()
+        except OSError:  # the peer has gone already
+            self._loop.call_soon(transport.abort)
+            return
         self._linger_timer = self._loop.call_later(LINGER, transport.abort)
 
     def _cleanup(self, exc: Exception | None) -> None:
@@ -264,7 +273,9 @@ class ServerConnection(asyncssh.SSHServerConnection):
                     break
             if len(self._deferred_packets) > DEFERRED_LIMIT:
                 raise asyncssh.ProtocolError("The key exchange takes too long")
-        except asyncssh.DisconnectError as error:
+        except (asyncssh.DisconnectError, PacketDecodeError) as error:
+            if isinstance(error, PacketDecodeError):
+                error = asyncssh.ProtocolError(str(error))
             self._send_disconnect(error.code, error.reason, error.lang)
             self._force_close(error)
         except Exception:  # noqa: BLE001 - the border between one client's bytes and everyone else
@@ -280,7 +291,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         buffer = self._inpbuf
         view = memoryview(buffer)
         start, end = 0, len(buffer)
-        is_done = False
+        has_changed = False
         while end - start >= 4 + TAG:
             seq = self._recv_seq
             length = cipher.length(seq, buffer, start)
@@ -310,12 +321,13 @@ class ServerConnection(asyncssh.SSHServerConnection):
             start = stop
             if self._transport is None:
                 return False
-            is_done = self._recv_handler == self._recv_pkthdr
-            if not is_done or self._recv_encryption is not cipher or self._decompressor is not None:
+            if self._recv_handler != self._recv_pkthdr:
+                break  # a coroutine decides about this packet; reading goes on when it is done
+            if self._recv_encryption is not cipher:
+                has_changed = True
                 break
-            is_done = False
         self._inpbuf = buffer[start:] if start else buffer
-        return is_done
+        return has_changed
 
     def _regulate_reading(self) -> None:
         """Read no more while too much waits: of the peer's bytes, or of ours for it."""
@@ -337,8 +349,10 @@ class ServerConnection(asyncssh.SSHServerConnection):
             result = super()._recv_version()
         except UnicodeDecodeError:
             raise asyncssh.ProtocolError("Invalid identification line") from None
-        if self._client_version:
-            self.gateway.identified(self._client_version.decode("ascii"))
+        if version := self._client_version.decode("ascii"):
+            if not version.isprintable():
+                raise asyncssh.ProtocolError("Invalid identification line")
+            self.gateway.identified(version)
         return result
 
     # -- writing ------------------------------------------------------------------------------

@@ -78,6 +78,29 @@ class Finished:
     err: bytes
 
 
+class RawChannel(asyncssh.channel.SSHClientChannel[bytes]):
+    """A session channel on which a test says each request itself."""
+
+    status: int | None = None
+
+    def __init__(self, client: Any, *, window: int = 65536) -> None:
+        super().__init__(client, client._loop, "strict", None, "strict", window, 32768)
+
+    async def open(self) -> None:
+        """Open it, or raise `ChannelOpenError`."""
+        await self._open(b"session")
+        self._session = asyncssh.SSHClientSession()
+        self._recv_paused = False
+
+    async def ask(self, request: bytes, payload: bytes = b"") -> bool:
+        """Send a request and wait for its answer."""
+        return bool(await self._make_request(request, payload))
+
+    def _process_exit_status_request(self, packet: asyncssh.packet.SSHPacket) -> bool:
+        self.status = packet.get_uint32()
+        return True
+
+
 Serve = Callable[..., Any]
 
 
