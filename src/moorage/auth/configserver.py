@@ -79,14 +79,16 @@ class ConfigHook:
         self._hook = Hook(self._client, HookKind.CONFIG, path="", budget=budget, observer=observer, sleep=sleep)
 
     async def resolve(self, attempt: Attempt) -> tuple[AppConfig, Attempt]:
-        log = structlog.get_logger().bind(
-            connectionId=attempt.connection_id, username=attempt.username, url=self._client.url
-        )
-        log.debug("asking for the configuration", code=Code.CONFIG_REQUEST)
         said, _ = await self._hook.ask(
             attempt, wire.login_request(self._sendable(attempt)), _read, confidential=self._is_confidential(attempt)
         )
-        log.debug("the configuration server has answered", code=Code.CONFIG_RESPONSE)
+        structlog.get_logger().debug(
+            "the configuration server has answered",
+            code=Code.CONFIG_RESPONSE,
+            connectionId=attempt.connection_id,
+            username=attempt.username,
+            url=self._client.url,
+        )
         try:
             config = overlay(self._base, said.config) if said.config else self._base
         except ConfigError as error:

@@ -25,7 +25,8 @@ from typing import Final, NamedTuple
 _ARGON2ID: Final = re.compile(
     r"\$argon2id\$v=19\$m=(\d{1,7}),t=(\d{1,3}),p=(\d{1,3})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,172}"
 )
-_BCRYPT: Final = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
+_BCRYPT: Final = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
+"""The salt's last character carries two bits: only four values of it are canonical."""
 _BCRYPT_ALPHABET: Final = "./" + string.ascii_letters + string.digits
 
 _MOST_MEMORY_KIB: Final = 1024 * 1024
@@ -101,7 +102,6 @@ def unmatched(cost: Cost) -> PasswordHash:
         salt, tag = (b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (16, 32))
         return PasswordHash(cost, f"$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${tag}")
     filler = "".join(secrets.choice(_BCRYPT_ALPHABET) for _ in range(21 + 31))
-    # The salt's last character carries two bits: only four values of it are canonical.
     return PasswordHash(cost, f"$2b${cost.parameters[0]:02d}${filler[:21]}.{filler[21:]}")
 
 

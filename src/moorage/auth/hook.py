@@ -93,6 +93,7 @@ class Hook:
             url=self._client.url,
             authtype=self._kind.value,
         )
+        log.debug("asking the service", code=Code.CONFIG_REQUEST if self._kind is HookKind.CONFIG else Code.AUTH)
         failure = self._failure(f"no answer from {self._client.url}", Code.HTTP_CLIENT_CONNECTION_FAILED)
         is_retry = is_calling = False
         try:

@@ -148,7 +148,10 @@ class WebClient:
     async def _follow(self, url: str, body: bytes | None, confidential: bool) -> Answer:
         method = "POST"
         for _ in range(MOST_REDIRECTS + 1):
+            log = structlog.get_logger().bind(method=method, url=shown(url))
+            log.debug("HTTP request", code=Code.HTTP_CLIENT_REQUEST)
             status, location, content = await self._exchange(method, url, body)
+            log.debug("HTTP response", code=Code.HTTP_CLIENT_RESPONSE, statusCode=status)
             if location is None:
                 return Answer(status, content)
             if not self._endpoint.allow_redirects:
@@ -162,6 +165,7 @@ class WebClient:
             if confidential and body is not None and target.hostname != self._origin.hostname:
                 raise _redirect_refused(f"{shown(url)} redirects to another host, which would be sent credentials")
             url = target.geturl()
+            log.debug("HTTP redirect", code=Code.HTTP_CLIENT_REDIRECT, redirect=shown(url))
         raise _redirect_refused(f"{self.url} redirects more than {MOST_REDIRECTS} times")
 
     async def _exchange(self, method: str, url: str, body: bytes | None) -> tuple[int, str | None, bytes]:

@@ -178,7 +178,7 @@ async def test_a_change_that_cannot_be_used_is_logged_once_and_changes_nothing(f
 
 async def test_nobody_gets_in_while_the_file_is_gone(file: Path) -> None:
     users = UsersAuthenticator(file)
-    aside = file.rename(file.with_name("aside"))  # noqa: ASYNC240
+    aside = file.rename(file.with_name("aside"))
     with pytest.raises(AuthError) as caught:
         await users.public_key(attempt("mia"), ED25519)
     assert caught.value.code == Code.AUTH_BACKEND_ERROR

@@ -59,6 +59,7 @@ def test_htpasswd_files_with_bcrypt_are_read() -> None:
         ("mia:rqXexS6ZhobKA", "neither"),
         ("mia:secret-in-clear", "neither"),
         (f"mia:{BCRYPT_4[:-1]}", "neither"),
+        (f"mia:{BCRYPT_4[:28]}/{BCRYPT_4[29:]}", "neither"),
         (f"mia:{BCRYPT_4.replace('$04$', '$31$')}", "cost"),
     ],
 )
