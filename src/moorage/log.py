@@ -69,6 +69,11 @@ class Destination:
             old, self._stream = self._stream, stream
         old.close()
 
+    def close(self) -> None:
+        """Close the file; what is written later is lost.  A stream that was given stays open."""
+        if self._path is not None:
+            self._stream.close()
+
     msg = debug = info = warning = warn = error = critical = fatal = exception = log = failure = write
 
 

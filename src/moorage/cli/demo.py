@@ -31,16 +31,25 @@ Examples:
   moorage demo --backend docker --image debian:12""",
 )
 @click.option("--listen", default="127.0.0.1:2222", show_default=True, metavar="HOST:PORT", help="Where to listen.")
-@click.option("--backend", type=click.Choice(["sandbox", "docker"]), default="sandbox", show_default=True,
-              help="What each login gets: a sandbox (bubblewrap), or a container of a Docker or Podman engine.")
+@click.option(
+    "--backend",
+    type=click.Choice(["sandbox", "docker"]),
+    default="sandbox",
+    show_default=True,
+    help="What each login gets: a sandbox (bubblewrap), or a container of a Docker or Podman engine.",
+)
 @click.option("--image", metavar="IMAGE", help="The image of the containers, with --backend docker.")
 @click.option("--docker-host", metavar="URL", envvar="DOCKER_HOST", help="The engine; default: Docker's own socket.")
 @click.option("--user", default="demo", show_default=True, help="The user who may log in.")
 @click.option("--password", help="The user's password; by default a new one is made at each start.")
-@click.option("--state-dir", type=click.Path(path_type=Path, file_okay=False),
-              help="Where host keys and the user are kept; default: a folder of your own.")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where host keys and the user are kept; default: a folder of your own.",
+)
 @click.option("--verbose", is_flag=True, help="Show the server's log as well.")
 def command(
+    *,
     listen: str,
     backend: str,
     image: str | None,
@@ -69,10 +78,14 @@ def command(
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o711)
         users = _write_user(state / "users.yaml", user, secret)
-        settings = _configuration(listen, backend, image, docker_host, state, users)
+        settings = _configuration(
+            listen=listen, backend=backend, image=image, docker_host=docker_host, state=state, users=users
+        )
         app.run(
             load_text(json.dumps(settings), "demo.json").config,
-            ready=lambda addresses: _announce(addresses[0], user, secret, backend, image, state),
+            ready=lambda addresses: _announce(
+                addresses[0], user=user, password=secret, backend=backend, image=image, state=state
+            ),
             listeners=[_narrator],
         )
     except OSError as error:
@@ -83,7 +96,7 @@ def command(
 
 
 def _configuration(
-    listen: str, backend: str, image: str | None, docker_host: str | None, state: Path, users: Path
+    *, listen: str, backend: str, image: str | None, docker_host: str | None, state: Path, users: Path
 ) -> dict[str, Any]:
     docker: dict[str, Any] = {}
     if image:
@@ -110,7 +123,7 @@ def _write_user(path: Path, name: str, password: str) -> Path:
     return path
 
 
-def _announce(address: Address, user: str, password: str, backend: str, image: str | None, state: Path) -> None:
+def _announce(address: Address, *, user: str, password: str, backend: str, image: str | None, state: Path) -> None:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104
     known = _known_hosts(state, host, address.port)
     options = f"-p {address.port} -o UserKnownHostsFile={shlex.quote(_home(known))}"
@@ -118,7 +131,8 @@ def _announce(address: Address, user: str, password: str, backend: str, image: s
     place = f"{user}@[{host}]" if ":" in host else f"{user}@{host}"
     login = f"{user}@{host}"
     what = f"a container of {image or 'the default image'}" if backend == "docker" else "a sandbox"
-    print(f"""
+    print(
+        f"""
 Moorage is listening on {address}.  Each login gets {what} of its own.
 
     ssh {options} {login}
@@ -131,7 +145,9 @@ Then try:
     sftp {transfer} {place}
 
 Ctrl-C ends it and everything in it.
-""", flush=True)
+""",
+        flush=True,
+    )
 
 
 def _known_hosts(state: Path, host: str, port: int) -> Path:
@@ -148,7 +164,7 @@ def _known_hosts(state: Path, host: str, port: int) -> Path:
 def _home(path: Path) -> str:
     home = os.environ.get("HOME", "")
     text = str(path)
-    return "~" + text[len(home):] if len(home) > 1 and text.startswith(home + "/") else text
+    return "~" + text[len(home) :] if len(home) > 1 and text.startswith(home + "/") else text
 
 
 def _narrator(identifier: ConnectionId, peer: Address) -> events.Listener:

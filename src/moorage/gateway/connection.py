@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -310,7 +311,7 @@ class Connection:
     async def run(self) -> None:
         """The connection from accept to the last trace of its guest."""
         try:
-            await asyncio.wait({self._authenticated, self._gone}, return_when=asyncio.FIRST_COMPLETED)
+            await _first(self._authenticated, self._gone)
             if self._authenticated.done():
                 await self._host()
             else:
@@ -326,7 +327,7 @@ class Connection:
     async def _host(self) -> None:
         opening = asyncio.create_task(self._open_guest(), name=f"conn/{self.id}/guest")
         try:
-            await asyncio.wait({self._gone, opening}, return_when=asyncio.FIRST_COMPLETED)
+            await _first(self._gone, opening)
             if not self._gone.done() and opening.exception() is None:
                 await self._watch(opening.result())
             await asyncio.wait({self._gone})
@@ -340,7 +341,7 @@ class Connection:
         """Until the guest is lost or the connection gone; a lost guest ends the connection."""
         lost = asyncio.create_task(guest.lost(), name=f"conn/{self.id}/lost")
         try:
-            await asyncio.wait({self._gone, lost}, return_when=asyncio.FIRST_COMPLETED)
+            await _first(self._gone, lost)
             if not self._gone.done():
                 self.log.warning("The guest was lost", code=Code.GUEST_LOST, cause=str(lost.result() or "it ended"))
                 with contextlib.suppress(TimeoutError):
@@ -394,3 +395,8 @@ class Connection:
         self._progress_line = line
         for progress in tuple(self._waiting):
             progress(line)
+
+
+async def _first(*futures: asyncio.Future[Any]) -> None:
+    """Returns when one of `futures` is done, however it ended; none of them is cancelled."""
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)

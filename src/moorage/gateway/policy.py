@@ -136,4 +136,3 @@ class Policy:
                 return value in allow
             case _:
                 return False
-

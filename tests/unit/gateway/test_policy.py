@@ -42,9 +42,7 @@ def test_the_mode_decides_which_list_counts(mode: str, allow: list[str], deny: l
     assert allows(policy(subsystem=rules).program, Program(ProgramKind.SUBSYSTEM, b"A")) is granted
 
 
-@pytest.mark.parametrize(
-    ("mode", "granted"), [("", True), ("enable", True), ("filter", False), ("disable", False)]
-)
+@pytest.mark.parametrize(("mode", "granted"), [("", True), ("enable", True), ("filter", False), ("disable", False)])
 def test_a_filter_without_a_list_is_a_refusal(mode: str, granted: bool) -> None:
     assert allows(policy(shell={"mode": mode}).program, Program(ProgramKind.SHELL)) is granted
     assert allows(policy(tty={"mode": mode}).terminal) is granted
@@ -81,7 +79,9 @@ def test_forwarding_is_off_unless_its_own_mode_says_otherwise() -> None:
     assert not allows(opened.dial, UnixTarget(b"/run/x"))
 
 
-@pytest.mark.parametrize(("limit", "open_sessions", "granted"), [(-1, 500, True), (0, 0, False), (2, 1, True), (2, 2, False)])
+@pytest.mark.parametrize(
+    ("limit", "open_sessions", "granted"), [(-1, 500, True), (0, 0, False), (2, 1, True), (2, 2, False)]
+)
 def test_sessions_are_counted_while_they_are_open(limit: int, open_sessions: int, granted: bool) -> None:
     assert allows(policy(maxSessions=limit).session, open_sessions=open_sessions) is granted
 

@@ -21,7 +21,7 @@ from moorage.backend.sandbox.bubblewrap import GuestSystem, command
 from moorage.backend.sandbox.child import Child
 from moorage.backend.sandbox.limits import ControlGroup, UserIds, confined, is_root, sweep
 from moorage.codes import Code
-from moorage.config import SandboxConfig
+from moorage.config.sections.sandbox import SandboxConfig
 from moorage.errors import BackendError
 from moorage.gateway.contract import Guest, Progress
 from moorage.gateway.model import Login
@@ -38,7 +38,7 @@ class SandboxBackend:
         self._instance = instance
         self._uids = UserIds()
         self._count = 0
-        sweep()
+        sweep(instance)
 
     async def open(self, login: Login, progress: Progress) -> Guest:
         """A fresh sandbox for `login`; see `moorage.gateway.contract.Backend.open`."""
@@ -82,9 +82,7 @@ class Sandbox:
             self._uid = self._uids.take()
         self._group = ControlGroup.make(self._name, processes=limits.processes, memory_bytes=limits.memory)
         ours, theirs = socket.socketpair()
-        with theirs, contextlib.closing(
-            command(program, _system(login), agent_binary(os.uname().machine))
-        ) as cmd:
+        with theirs, contextlib.closing(command(program, _system(login), agent_binary(os.uname().machine))) as cmd:
             try:
                 arguments = confined(cmd.arguments, uid=self._uid, group=self._group)
                 self._child = Child(arguments, stdin=theirs.fileno(), pass_fds=cmd.descriptors)
@@ -135,6 +133,4 @@ def _settings(config: SandboxConfig) -> GuestSettings:
 
 
 def _failure(explanation: str) -> BackendError:
-    return BackendError(
-        explanation, user_text="The environment could not be started.", code=Code.SANDBOX_START_FAILED
-    )
+    return BackendError(explanation, user_text="The environment could not be started.", code=Code.SANDBOX_START_FAILED)

@@ -116,7 +116,9 @@ def command(program: str, system: GuestSystem, agent: Path) -> Command:
         _accounts(cmd, source, name, home, system)
         cmd.add("--proc", "/proc", "--dev", "/dev")
         cmd.add("--perms", "1777", "--size", str(system.tmp_bytes), "--tmpfs", "/tmp")  # noqa: S108 - the guest's own
-        cmd.add("--perms", "0755", "--size", str(system.home_bytes), "--tmpfs", "/home", "--perms", "0700", "--dir", home)
+        cmd.add(
+            "--perms", "0755", "--size", str(system.home_bytes), "--tmpfs", "/home", "--perms", "0700", "--dir", home
+        )
         cmd.add("--perms", "0755", "--size", str(_RUN_BYTES), "--tmpfs", "/run")
         _agent(cmd, agent)
         for key, value in _environment(name, home, system).items():
@@ -133,7 +135,9 @@ def _host_system(cmd: Command, share_network: bool) -> None:
     cmd.add("--ro-bind", "/usr", "/usr")
     for entry in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
         _entry(cmd, Path("/") / entry)
-    cmd.add("--perms", "0755", "--dir", "/etc", "--perms", "0755", "--dir", "/etc/ssl", "--perms", "0755", "--dir", "/var")
+    cmd.add(
+        "--perms", "0755", "--dir", "/etc", "--perms", "0755", "--dir", "/etc/ssl", "--perms", "0755", "--dir", "/var"
+    )
     for entry in _HOST_ETC + (_NETWORK_ETC if share_network else ()):
         cmd.add("--ro-bind-try", f"/etc/{entry}", f"/etc/{entry}")
     cmd.add("--symlink", "/tmp", "/var/tmp")  # noqa: S108
@@ -157,7 +161,10 @@ def _accounts(cmd: Command, source: Path, name: str, home: str, system: GuestSys
     passwd = [f"{name}:x:{UID}:{UID}::{home}:{shell}"]
     group = [f"{name}:x:{UID}:"]
     if system.rootfs is None:
-        passwd += ["root:x:0:0:root:/root:/usr/sbin/nologin", "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin"]
+        passwd += [
+            "root:x:0:0:root:/root:/usr/sbin/nologin",
+            "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin",
+        ]
         group += ["root:x:0:", "tty:x:5:", "nogroup:x:65534:"]
     else:
         passwd += _lines(source / "etc/passwd", name)

@@ -102,10 +102,9 @@ def is_root() -> bool:
     return os.geteuid() == 0
 
 
-def sweep() -> None:
-    """Remove control groups that an earlier run left behind empty."""
-    for base in {_ROOT / "pids" / "moorage", _ROOT / "memory" / "moorage", _ROOT / "moorage"}:
-        with contextlib.suppress(OSError):
-            for path in base.iterdir():
-                with contextlib.suppress(OSError):
-                    path.rmdir()
+def sweep(instance: str) -> None:
+    """Remove the control groups that an earlier run of `instance` left behind; others' are not ours to judge."""
+    for base in (_ROOT / "pids" / "moorage", _ROOT / "memory" / "moorage", _ROOT / "moorage"):
+        for path in base.glob(f"{instance}-*"):
+            with contextlib.suppress(OSError):
+                path.rmdir()
