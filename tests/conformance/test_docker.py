@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
+import pytest
 from tests.conformance.engines import EngineConformance
 from tests.parts.engine import RealEngine
 
+from moorage.errors import Refused
+from moorage.gateway.contract import Backend, Guest
+from moorage.gateway.model import Program, Size
+from moorage.testing.streams import Recorder
+from moorage.testing.suite import command, ended, run, start
+from moorage.testing.suite_terminal import terminal
+
 pytestmark = pytest.mark.docker
+
+
+TRAP = "trap 'echo caught; exit 4' USR1; echo ready; while :; do sleep 0.05; done"
 
 
 class OnDocker(EngineConformance):
@@ -21,38 +34,152 @@ class OnDocker(EngineConformance):
 class TestSocket(OnDocker):
     """Our agent, over a socket in a mounted directory."""
 
-    execution = {"stream": "socket"}
+    execution: ClassVar[Mapping[str, Any]] = {"stream": "socket"}
 
 
 class TestAttach(OnDocker):
     """Our agent, over the engine's attach."""
 
-    execution = {"stream": "attach"}
+    execution: ClassVar[Mapping[str, Any]] = {"stream": "attach"}
 
 
 class TestSession(OnDocker):
     """Our agent, a fresh container for each program."""
 
-    execution = {"mode": "session"}
+    execution: ClassVar[Mapping[str, Any]] = {"mode": "session"}
 
 
-class TestContainersshAgent(EngineConformance):
-    """The image's own agent; the engine starts the programs."""
+class EngineStarts(EngineConformance):
+    """The engine starts the programs: what that cannot do is told here, test by test."""
 
-    execution = {"agent": "containerssh", "shellCommand": ["/bin/sh"]}
     has_sftp = False
     has_pty_modes = False
     has_signals = False
+
+    async def test_a_command_may_hold_any_byte_but_nul(self, guest: Guest) -> None:
+        """The engine's JSON carries UTF-8 only; the rest is refused, never changed."""
+        assert (await run(guest, "printf %s 'ä\n€'")).stdout == "ä\n€".encode()
+        with pytest.raises(Refused) as caught:
+            await start(guest, command(b"printf \xff"))
+        assert "UTF-8" in caught.value.user_text
+
+    async def test_a_program_s_own_variables_win(self, backend: Backend) -> None:
+        async with self.opened(backend, self.login(environment={"GIVEN": "login", "KEPT": "kept"})) as guest:
+            program = command('printf "%s %s" "$GIVEN" "$KEPT"', environment={b"GIVEN": b"line\n!"})
+            assert (await run(guest, program)).stdout == b"line\n! kept"
+            assert (await run(guest, 'printf %s "$GIVEN"')).stdout == b"login"
+
+    async def test_a_terminal_has_the_size_that_was_asked_for(self, guest: Guest) -> None:
+        """It gets its size right after its start, not before."""
+        program = command("until stty size | grep '47 133'; do sleep 0.05; done", pty=terminal(Size(133, 47)))
+        assert (await run_until_exit(guest, program)).endswith(b"47 133\r\n")
+
+    async def test_unknown_modes_are_ignored(self, guest: Guest) -> None:
+        assert await run_until_exit(guest, command("echo on", pty=terminal(modes={0: 7, 255: 1}))) == b"on\r\n"
+
+    async def test_the_end_of_input_ends_what_reads_the_terminal(self, guest: Guest) -> None:
+        """Modes cannot be set, so the terminal echoes."""
+        process, recorder = await start(guest, command("cat; echo over", pty=terminal()))
+        process.write(b"line\n")
+        await recorder.until_output(b"line\r\nline\r\n")
+        process.write_eof()
+        assert (await ended(process)).code == 0
+        assert recorder.stdout.endswith(b"over\r\n")
+
+    async def test_input_goes_on_after_the_end_of_output(self, guest: Guest) -> None:
+        """The engine ends both directions when the output ends; the exit status still is the program's."""
+        process, recorder = await start(guest, "exec >&- 2>&-; sleep 0.3; exit 8")
+        assert (await ended(process)).code == 8
+        assert recorder.calls[-2:] == ["eof_received", "connection_lost"]
+
+
+async def run_until_exit(guest: Guest, program: Program) -> bytes:
+    """The output of a program on a terminal whose input stays open."""
+    process, recorder = await start(guest, program)
+    assert (await ended(process)).code == 0
+    return bytes(recorder.stdout)
+
+
+class TestContainersshAgent(EngineStarts):
+    """The image's own agent: PIDs, signals and files come from it."""
+
+    execution: ClassVar[Mapping[str, Any]] = {"agent": "containerssh", "shellCommand": ["/bin/sh"]}
 
     @pytest.fixture(autouse=True)
     def _parts(self, docker_engine: RealEngine, containerssh_image: str) -> None:
         self.real, self.image = docker_engine, containerssh_image
 
+    async def test_signal_reaches_the_process(self, guest: Guest) -> None:
+        process, recorder = await start(guest, TRAP)
+        await recorder.until_output(b"ready")
+        process.signal("USR1")
+        assert (await ended(process)).code == 4
+        assert b"caught" in recorder.stdout
 
-class TestNoAgent(OnDocker):
-    """No agent at all; the engine starts the programs."""
 
-    execution = {"disableAgent": True, "idleCommand": ["/bin/sleep", "100000"], "shellCommand": ["/bin/sh"]}
-    has_sftp = False
-    has_pty_modes = False
-    has_signals = False
+class WithoutAgent(EngineStarts):
+    """No agent at all."""
+
+    async def test_an_unknown_program_is_told_to_the_user(self, guest: Guest) -> None:
+        """In the engine's words, where its output goes."""
+        process, recorder = await start(guest, "/no/such/program")
+        assert (await ended(process)).code in (126, 127)
+        assert b"no such file" in recorder.stdout
+
+
+class TestNoAgent(WithoutAgent):
+    """By exec: a program that was started cannot be signalled, so it ends with its guest at the latest."""
+
+    execution: ClassVar[Mapping[str, Any]] = {
+        "disableAgent": True,
+        "idleCommand": ["/bin/sleep", "100000"],
+        "shellCommand": ["/bin/sh"],
+    }
+
+    @pytest.fixture(autouse=True)
+    def _parts(self, docker_engine: RealEngine, busybox_image: str) -> None:
+        self.real, self.image = docker_engine, busybox_image
+
+    @pytest.mark.parametrize("steps", [0, 2, 40])
+    async def test_a_cancelled_start_leaves_no_program(self, guest: Guest, steps: int) -> None:
+        starting = asyncio.create_task(guest.start(command("sleep 62"), Recorder()))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        assert (await run(guest, "echo on")).stdout == b"on\n"
+
+    async def test_close_hangs_up_a_process_whose_input_is_full(self, guest: Guest) -> None:
+        await self._close_ends_the_session(guest, command("sleep 62"))
+
+    async def test_close_hangs_up_the_terminal(self, guest: Guest) -> None:
+        await self._close_ends_the_session(guest, command("sleep 62", pty=terminal()))
+
+    async def _close_ends_the_session(self, guest: Guest, program: Program) -> None:
+        process, recorder = await start(guest, program)
+        process.write(bytes(1_000_000))
+        process.close()
+        await recorder.until_lost()
+        assert recorder.cause is None
+        await ended(process)
+
+
+class TestNoAgentSession(WithoutAgent):
+    """The program is the container: signals reach it, and nothing else."""
+
+    execution: ClassVar[Mapping[str, Any]] = {"disableAgent": True, "mode": "session", "shellCommand": ["/bin/sh"]}
+
+    @pytest.fixture(autouse=True)
+    def _parts(self, docker_engine: RealEngine, busybox_image: str) -> None:
+        self.real, self.image = docker_engine, busybox_image
+
+    async def test_signal_reaches_the_process(self, guest: Guest) -> None:
+        process, recorder = await start(guest, TRAP)
+        await recorder.until_output(b"ready")
+        process.signal("USR1")
+        assert (await ended(process)).code == 4
+
+    async def test_an_unknown_program_is_told_to_the_user(self, guest: Guest) -> None:
+        with pytest.raises(Refused) as caught:
+            await start(guest, "/no/such/program")
+        assert "not found" in caught.value.user_text

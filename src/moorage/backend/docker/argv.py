@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,9 @@ from moorage.gateway.model import Program, ProgramKind
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_@%+=:,./ \t-]*")
 """Words that mean the same to every shell; anything else goes to one."""
+
+_ARGUMENT_LIMIT: Final = 131_072
+"""Bytes of one argument that the kernel takes (MAX_ARG_STRLEN)."""
 
 _SHELL: Final = "/bin/sh"
 
@@ -43,16 +47,19 @@ def program_argv(program: Program, *, shell: Sequence[str], subsystems: Mapping[
 
 
 def program_environment(program: Program) -> dict[str, str]:
-    """The program's variables and TERM; what the engine's JSON cannot carry is left out."""
+    """The program's variables and TERM; raises `Refused` for what no process can have.
+
+    Variables that the engine's JSON cannot carry (not UTF-8) are left out.
+    """
     known: dict[str, str] = {}
     for name, value in program.environment.items():
-        try:
+        if not name or b"=" in name or b"\0" in name or b"\0" in value:
+            raise Refused("a variable that no process can have", user_text="A variable's name or value is not valid.")
+        with contextlib.suppress(UnicodeDecodeError):
             known[name.decode()] = value.decode()
-        except UnicodeDecodeError:
-            continue
     if program.pty is not None:
         known["TERM"] = program.pty.term.decode("ascii", "replace") or "dumb"
-    return {name: value for name, value in known.items() if name and "=" not in name and "\0" not in name + value}
+    return known
 
 
 def _text(command: bytes) -> str:
@@ -62,6 +69,8 @@ def _text(command: bytes) -> str:
         raise Refused(
             "the engine takes commands in UTF-8 only", user_text="Without our agent, commands must be valid UTF-8."
         ) from cause
+    if len(command) >= _ARGUMENT_LIMIT:
+        raise Refused("the command is longer than an argument may be", user_text="The command is too long.")
     if "\0" in text:
         raise Refused("the command holds a NUL", user_text="The command is not valid.")
     return text

@@ -19,7 +19,7 @@ from moorage.backend.docker.demux import Demux
 from moorage.backend.docker.engine import Engine
 from moorage.backend.docker.failures import EngineError, EngineUnreachableError, backend_error
 from moorage.backend.docker.launch import Container, Site, step
-from moorage.backend.docker.process import EngineProcess, read_pid
+from moorage.backend.docker.process import EngineProcess, bounded_size, console_size, read_pid
 from moorage.backend.docker.spec import idle_container
 from moorage.codes import Code
 from moorage.config.sections.docker import DockerConfig
@@ -28,6 +28,8 @@ from moorage.gateway.contract import Accepted, Listener, Process, ProcessReceive
 from moorage.gateway.model import ExitStatus, FileValue, Login, Program, Size, Target
 
 _WATCH_SECONDS: Final = 300.0
+_KILLED: Final = 137
+_MOMENT: Final = 1.0
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
 _SIGNALS: Final = frozenset(
@@ -95,10 +97,12 @@ class ExecGuest:
 
     async def dial(self, target: Target, receiver: Receiver) -> Transport:
         """Refused: see the module."""
+        self._check_open()
         raise _no_forwarding()
 
     async def listen(self, target: Target, accepted: Accepted) -> Listener:
         """Refused: see the module."""
+        self._check_open()
         raise _no_forwarding()
 
     async def lost(self) -> BaseException | None:
@@ -114,12 +118,12 @@ class ExecGuest:
 
     async def write_file(self, path: str, file: FileValue) -> None:
         """Put a file in place, readable by its owner only; raises `BackendError`."""
-        if self._has_agent:
-            argv = [self._config.execution.agent_path, "write-file", path]
-        else:
-            argv = ["/bin/sh", "-c", _WRITE_FILE, path]
+        by_shell = ["/bin/sh", "-c", _WRITE_FILE, path]
+        by_agent = [self._config.execution.agent_path, "write-file", path]
         async with step(Code.DOCKER_FILE_WRITE_FAILED, "write a file of the login"):
-            code, said = await self._run(argv, file.value)
+            code, said = await self._run(by_agent if self._has_agent else by_shell, file.value)
+            if code != 0 and self._has_agent:  # it makes no directories; a shell, if there is one, does
+                code, said = await self._run(by_shell, file.value)
             if code != 0:
                 raise EngineError(500, f"writing {path[:200]!r} ended with {code}: {said}")
 
@@ -129,8 +133,7 @@ class ExecGuest:
             await self._run([self._config.execution.agent_path, "signal", "--pid", str(pid), "--signal", name], b"")
 
     async def _start(self, program: Program, argv: Sequence[str], receiver: ProcessReceiver) -> EngineProcess:
-        if self._closing is not None or self._lost.done():
-            raise lost(self._lost.result() if self._lost.done() else None)
+        self._check_open()
         execution, seconds = self._config.execution, self._config.timeouts.command_start.total_seconds()
         tty = program.pty is not None
         body = {
@@ -139,6 +142,7 @@ class ExecGuest:
             "AttachStderr": True,
             "Tty": tty,
             "Env": [f"{name}={value}" for name, value in program_environment(program).items()],
+            **console_size(program),
             "Cmd": [execution.agent_path, "console", "--pid", "--", *argv] if self._has_agent else list(argv),
         }
         async with step(Code.DOCKER_EXEC_CREATE_FAILED, "prepare the program"):
@@ -164,10 +168,15 @@ class ExecGuest:
             raise
         self._processes.add(process)
         if program.pty is not None:
-            process.resize(program.pty.size)
+            with contextlib.suppress(EngineError, EngineUnreachableError, OSError):
+                await controls.resize(program.pty.size)
         process.begin()
         self._clean_ups.begin(self._forget(process), name="docker/forget")
         return process
+
+    def _check_open(self) -> None:
+        if self._closing is not None or self._lost.done():
+            raise lost(self._lost.result() if self._lost.done() else None)
 
     async def _no_pid(self, said: str) -> Exception:
         if await self._is_gone():
@@ -230,9 +239,9 @@ class ExecGuest:
     async def _close(self) -> None:
         if not self._lost.done():
             self._lost.set_result(None)
-        await self._container.remove()
         for process in tuple(self._processes):
             process.abandon()
+        await self._container.remove()
         if self._watcher is not None:
             self._watcher.cancel()
 
@@ -250,11 +259,17 @@ class _ExecControls:
         self._config = config
 
     async def status(self) -> ExitStatus:
-        return ExitStatus(code=await exec_status(self._engine, self._identity))
+        code = await exec_status(self._engine, self._identity)
+        if code == _KILLED:
+            # That is also how a program ends with its container; which one it was shows in a moment.
+            with contextlib.suppress(TimeoutError):
+                raise EngineUnreachableError(str(await asyncio.wait_for(self._guest.lost(), _MOMENT)))
+        return ExitStatus(code=code)
 
     async def resize(self, size: Size) -> None:
         seconds = self._config.timeouts.window.total_seconds()
-        await self._engine.exec_resize(self._identity, columns=size.columns, rows=size.rows, timeout=seconds)
+        columns, rows = bounded_size(size)
+        await self._engine.exec_resize(self._identity, columns=columns, rows=rows, timeout=seconds)
 
     async def signal(self, name: str) -> None:
         if not self.pid:

@@ -11,7 +11,7 @@ from moorage.backend.docker.demux import STDERR, STDOUT, Demux, FramingError
 from moorage.backend.docker.failures import EngineError, EngineUnreachableError
 from moorage.errors import BackendError
 from moorage.gateway.contract import ProcessReceiver
-from moorage.gateway.model import ExitStatus, Size
+from moorage.gateway.model import ExitStatus, Program, Size
 from moorage.net.stream import RawStream
 
 END_OF_INPUT: Final = b"\x04"
@@ -218,6 +218,19 @@ class EngineProcess:
         """Returns when nothing of it is under way any more."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
+
+
+def bounded_size(size: Size) -> tuple[int, int]:
+    """Columns and rows as a terminal can have them."""
+    return min(max(size.columns, 1), 65535), min(max(size.rows, 1), 65535)
+
+
+def console_size(program: Program) -> dict[str, list[int]]:
+    """The terminal's first size, for engines that know it before the start (API 1.42)."""
+    if program.pty is None:
+        return {}
+    columns, rows = bounded_size(program.pty.size)
+    return {"ConsoleSize": [rows, columns]}
 
 
 async def read_pid(stream: RawStream, *, tty: bool) -> tuple[int, Demux, list[tuple[int, bytes]]]:

@@ -7,6 +7,7 @@ place before it starts, by an archive, since there is nobody inside to write the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import tarfile
 from collections.abc import Mapping
@@ -15,9 +16,9 @@ from typing import Final
 from moorage.backend.contract import CleanUps
 from moorage.backend.docker.argv import program_argv, program_environment
 from moorage.backend.docker.engine import Engine
-from moorage.backend.docker.failures import EngineError, backend_error
+from moorage.backend.docker.failures import EngineError, EngineUnreachableError, backend_error
 from moorage.backend.docker.launch import Container, Site, step
-from moorage.backend.docker.process import EngineProcess
+from moorage.backend.docker.process import EngineProcess, bounded_size, console_size
 from moorage.backend.docker.spec import ContainerSpec, program_container
 from moorage.codes import Code
 from moorage.config.sections.docker import DockerConfig
@@ -54,6 +55,7 @@ class ProgramGuest:
             environment=program_environment(program),
             tty=program.pty is not None,
         )
+        spec.body["HostConfig"] |= console_size(program)
         try:
             async with asyncio.timeout(container.start_seconds):
                 await container.image()
@@ -101,7 +103,8 @@ class ProgramGuest:
         controls = _ProgramControls(engine, identity, self._config, self._exit)
         self._process = process = EngineProcess(stream, receiver, controls, tty=program.pty is not None)
         if program.pty is not None:
-            process.resize(program.pty.size)
+            with contextlib.suppress(EngineError, EngineUnreachableError, OSError):
+                await controls.resize(program.pty.size)
         process.begin()
         return process
 
@@ -116,9 +119,10 @@ class ProgramGuest:
     async def _close(self) -> None:
         if not self._closed.done():
             self._closed.set_result(None)
-        await self._container.remove()
         if self._process is not None:
             self._process.abandon()
+        await self._container.remove()
+        if self._process is not None:
             await self._process.settle()
         if self._exit is not None:
             self._exit.cancel()
@@ -138,7 +142,8 @@ class _ProgramControls:
 
     async def resize(self, size: Size) -> None:
         seconds = self._config.timeouts.window.total_seconds()
-        await self._engine.resize(self._identity, columns=size.columns, rows=size.rows, timeout=seconds)
+        columns, rows = bounded_size(size)
+        await self._engine.resize(self._identity, columns=columns, rows=rows, timeout=seconds)
 
     async def signal(self, name: str) -> None:
         if name.isalnum() and len(name) <= 16:

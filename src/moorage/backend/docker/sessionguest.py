@@ -41,10 +41,14 @@ class SessionGuest:
 
     async def dial(self, target: Target, receiver: Receiver) -> Transport:
         """Refused: see the class."""
+        if self._closed.done():
+            raise lost(None)
         raise _no_forwarding()
 
     async def listen(self, target: Target, accepted: Accepted) -> Listener:
         """Refused: see the class."""
+        if self._closed.done():
+            raise lost(None)
         raise _no_forwarding()
 
     async def lost(self) -> BaseException | None:

@@ -6,6 +6,7 @@ Everything an engine answers is bounded here; nothing waits without a deadline.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -28,7 +29,6 @@ LINE_LIMIT: Final = 256 * 1024
 _HEAD_LIMIT: Final = 32 * 1024
 _ERROR_LIMIT: Final = 16 * 1024
 _MESSAGE_LIMIT: Final = 500
-_CONNECTIONS: Final = 64
 _NEWEST_API: Final = (1, 51)
 _OLDEST_API: Final = (1, 24)
 
@@ -135,11 +135,11 @@ class Wire:
         if self._session is None:
             import aiohttp
 
-            connector: aiohttp.BaseConnector
+            connector: aiohttp.BaseConnector  # no limit of its own: waits are long, and logins are bounded elsewhere
             if self.address.socket is not None:
-                connector = aiohttp.UnixConnector(str(self.address.socket), limit=_CONNECTIONS)
+                connector = aiohttp.UnixConnector(str(self.address.socket), limit=0)
             else:
-                connector = aiohttp.TCPConnector(ssl=self._context or True, limit=_CONNECTIONS)
+                connector = aiohttp.TCPConnector(ssl=self._context or True, limit=0)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=aiohttp.ClientTimeout(total=None),  # every call has a deadline of its own
@@ -180,7 +180,12 @@ class Wire:
             sent["Content-Type"] = "application/json"
         url = f"{self.address.base_url}/{version}{path}"
         async with self._http().request(
-            method, url, params=query, data=raw, headers=sent, allow_redirects=False
+            method,
+            url,
+            params=query,
+            data=None if raw is None else io.BytesIO(raw),
+            headers=sent,
+            allow_redirects=False,
         ) as answer:
             if answer.status >= 300 and answer.status != 304:
                 raise EngineError(answer.status, _message(await _bounded(answer, _ERROR_LIMIT, cut=True)))
