@@ -558,9 +558,9 @@ class ServerConnection(asyncssh.SSHServerConnection):
         if self._wants_no_sessions:
             raise asyncssh.ChannelOpenError(OPEN_ADMINISTRATIVELY_PROHIBITED, "No more sessions, as you have asked")
         channel = SessionChannel(self, self._window_to_offer())
-        channel.process_open(*peer, self._session(channel))
+        channel.process_open(*peer, self._session_on(channel))
 
-    async def _session(self, channel: SessionChannel) -> ProgramSession:
+    async def _session_on(self, channel: SessionChannel) -> ProgramSession:
         try:
             session = await self.gateway.open_session()
         except Refused as refused:

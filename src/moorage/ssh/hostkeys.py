@@ -71,9 +71,9 @@ def _read(where: str, path: Path) -> bytes:
 def _key(where: str, text: bytes) -> asyncssh.SSHKey:
     try:
         key = asyncssh.import_private_key(text)
-    except asyncssh.KeyEncryptionError as error:
-        raise ConfigError(f"{where} is protected by a passphrase, which is not supported") from error
-    except (asyncssh.KeyImportError, ValueError) as error:
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
+        if "assphrase" in str(error):
+            raise ConfigError(f"{where} is protected by a passphrase, which is not supported") from error
         raise ConfigError(f"{where} is not a private key: {error}") from error
     if key.algorithm == b"ssh-dss":
         raise ConfigError(f"{where} is a DSA key, which no current client accepts; use ed25519, ecdsa or rsa")

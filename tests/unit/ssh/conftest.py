@@ -11,9 +11,9 @@ from typing import Any
 
 import asyncssh
 import pytest
+from tests.unit.ssh.fakes import FakeGateway, settings
 
 from moorage.ssh.server import SshServer
-from tests.unit.ssh.fakes import FakeGateway, settings
 
 HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")
 
@@ -110,14 +110,16 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     servers: list[SshServer] = []
     gateways: list[FakeGateway] = []
 
-    async def start(gateway: FakeGateway | None = None, *, rekey_bytes: int = 1 << 30, **changes: Any) -> Served:
+    async def start(
+        gateway: FakeGateway | None = None, *, keys: Any = (HOST_KEY,), rekey_bytes: int = 1 << 30, **changes: Any
+    ) -> Served:
         gateway = gateway or FakeGateway()
         key = asyncssh.generate_private_key("ssh-ed25519")
         path = tmp_path / f"id{len(servers)}"
         path.write_bytes(key.export_private_key())
         path.chmod(0o600)
         gateway.keys.add(key.export_public_key().decode().strip())
-        server = SshServer(settings(**changes), [HOST_KEY], gateway, rekey_bytes=rekey_bytes)  # type: ignore[arg-type]
+        server = SshServer(settings(**changes), list(keys), gateway, rekey_bytes=rekey_bytes)  # type: ignore[arg-type]
         servers.append(server)
         gateways.append(gateway)
         (bound,) = await server.start()

@@ -69,7 +69,7 @@ class FakeProcess:
         except asyncio.CancelledError:
             if not self.status.done():
                 self.status.cancel()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a program raises is its outcome
             self.status.set_exception(error)
 
     async def out(self, data: bytes) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import asyncssh
 import pytest
 from asyncssh.packet import Boolean, String
-
-from moorage.ssh.auth import MAX_REQUESTS, key_line, usable_key
 from tests.unit.ssh.conftest import Serve, Served
 from tests.unit.ssh.fakes import FakeGateway
+
+from moorage.ssh.auth import MAX_REQUESTS, key_line, usable_key
 
 
 async def test_a_password_reaches_the_gateway_as_it_was_typed(serve: Serve, tmp_path: Path) -> None:

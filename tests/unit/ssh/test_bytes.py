@@ -8,12 +8,12 @@ from typing import Any
 
 import asyncssh
 import pytest
+from tests.unit.ssh.conftest import Serve, Served
+from tests.unit.ssh.fakes import BLOCK, CHUNK
 
 from moorage.ssh.algorithms import CIPHERS, MACS
 from moorage.ssh.ciphers import PacketCipher
 from moorage.ssh.connection import ServerConnection
-from tests.unit.ssh.conftest import Serve, Served
-from tests.unit.ssh.fakes import BLOCK, CHUNK
 
 MB = 1024 * 1024
 

@@ -12,11 +12,11 @@ import asyncssh
 import pytest
 from asyncssh.connection import SSHConnection
 from asyncssh.packet import Boolean, String, UInt32
+from tests.unit.ssh.conftest import RawChannel, Serve, Served
+from tests.unit.ssh.fakes import CHUNK, FakeGateway
 
 from moorage.ssh.channel import FULL_WINDOWS, SMALL_WINDOW, WINDOW
 from moorage.ssh.connection import READ_LIMIT, WRITE_HIGH, ServerConnection
-from tests.unit.ssh.conftest import RawChannel, Serve, Served
-from tests.unit.ssh.fakes import CHUNK, FakeGateway
 
 MB = 1024 * 1024
 

@@ -10,11 +10,11 @@ from typing import Any
 import asyncssh
 import pytest
 from asyncssh.packet import Boolean, String, UInt32
+from tests.unit.ssh.conftest import RawChannel, Serve, Served
+from tests.unit.ssh.fakes import FakeGateway
 
 from moorage.errors import BackendError
 from moorage.gateway.contract import Progress
-from tests.unit.ssh.conftest import RawChannel, Serve, Served
-from tests.unit.ssh.fakes import FakeGateway
 
 
 async def test_exec_delivers_output_and_exit_status(served: Served) -> None:

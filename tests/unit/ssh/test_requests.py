@@ -1,0 +1,84 @@
+"""Channel requests from wire to values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from asyncssh.packet import PacketDecodeError, SSHPacket, String, UInt32
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moorage.gateway.model import Pty, Size
+from moorage.ssh import requests
+
+SIZE = UInt32(80) + UInt32(24) + UInt32(640) + UInt32(480)
+
+
+def test_a_terminal_has_type_size_and_modes() -> None:
+    modes = b"\x01\0\0\0\x03\x35\0\0\0\x01\0trailing"
+    packet = SSHPacket(String("xterm") + SIZE + String(modes))
+    assert requests.pty(packet) == Pty(b"xterm", Size(80, 24, 640, 480), {1: 3, 53: 1})
+
+
+@pytest.mark.parametrize(
+    ("encoded", "modes"),
+    [
+        (b"", {}),
+        (b"\0", {}),
+        (b"\x01\0\0\0\x03", {1: 3}),
+        (b"\x01\0\0\0\x03\x01\0\0\0\x04\0", {1: 4}),
+        (b"\xa0\0\0\0\x03\x01\0\0\0\x03", {}),
+        (b"\x9f\xff\xff\xff\xff", {159: 0xFFFFFFFF}),
+    ],
+)
+def test_modes_end_where_the_rfc_says(encoded: bytes, modes: dict[int, int]) -> None:
+    assert requests.terminal_modes(encoded) == modes
+
+
+def test_sizes_are_what_a_kernel_can_hold() -> None:
+    assert requests.window_change(SSHPacket(UInt32(0xFFFFFFFF) * 4)) == Size(65535, 65535, 65535, 65535)
+
+
+@pytest.mark.parametrize(("name", "signal"), [("TERM", "TERM"), ("SIGTERM", "TERM"), ("RTMIN@x", "RTMIN@x")])
+def test_signals_have_names_without_sig(name: str, signal: str) -> None:
+    assert requests.signal(SSHPacket(String(name))) == signal
+
+
+PARSERS: list[Callable[[SSHPacket], Any]] = [
+    requests.pty,
+    requests.window_change,
+    requests.environment,
+    requests.text,
+    requests.signal,
+    requests.nothing,
+]
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+@given(payload=st.binary(max_size=200))
+def test_any_payload_is_a_value_or_one_of_two_errors(parser: Callable[[SSHPacket], Any], payload: bytes) -> None:
+    try:
+        parser(SSHPacket(payload))
+    except (PacketDecodeError, ValueError):
+        return
+
+
+@pytest.mark.parametrize(
+    ("parser", "payload"),
+    [
+        (requests.pty, String("x" * 129) + SIZE + String("")),
+        (requests.pty, String("x\0") + SIZE + String("")),
+        (requests.pty, String("xterm") + SIZE + String(b"\x01\0")),
+        (requests.window_change, SIZE + b"x"),
+        (requests.signal, String("")),
+        (requests.signal, String("X" * 33)),
+        (requests.signal, String(b"\xff")),
+        (requests.environment, String("A")),
+        (requests.nothing, b"x"),
+    ],
+)
+def test_what_is_not_well_formed_is_refused(parser: Callable[[SSHPacket], Any], payload: bytes) -> None:
+    with pytest.raises((PacketDecodeError, ValueError)):
+        parser(SSHPacket(payload))
