@@ -38,9 +38,6 @@ MAX_DATA: Final = 65_536
 MAX_WINDOW: Final = 16_777_216
 """The most credit that may stand open on a channel, and so the most that one WINDOW may give."""
 
-_MAX_ANSWER: Final = 16_384
-"""The bound on JSON that answers or reports; only OPEN, with its environment and command, may be longer."""
-
 _HEADER: Final = Struct(">BII")
 HEADER_SIZE: Final = _HEADER.size
 
@@ -63,17 +60,17 @@ FRAMES: Final[Mapping[int, FrameRule]] = {
     HELLO: FrameRule("HELLO", True, 2, 4_096),
     PING: FrameRule("PING", True, 0, 64),
     PONG: FrameRule("PONG", True, 0, 64),
-    ERROR: FrameRule("ERROR", True, 2, _MAX_ANSWER),
+    ERROR: FrameRule("ERROR", True, 2, MAX_PAYLOAD),
     OPEN: FrameRule("OPEN", False, 2, MAX_PAYLOAD),
-    OPENED: FrameRule("OPENED", False, 2, _MAX_ANSWER),
-    REFUSED: FrameRule("REFUSED", False, 2, _MAX_ANSWER),
+    OPENED: FrameRule("OPENED", False, 2, MAX_PAYLOAD),
+    REFUSED: FrameRule("REFUSED", False, 2, MAX_PAYLOAD),
     DATA: FrameRule("DATA", False, 1, MAX_PAYLOAD),
     STDERR: FrameRule("STDERR", False, 1, MAX_PAYLOAD),
     EOF: FrameRule("EOF", False, 0, 0),
     WINDOW: FrameRule("WINDOW", False, 4, 4),
-    RESIZE: FrameRule("RESIZE", False, 2, _MAX_ANSWER),
-    SIGNAL: FrameRule("SIGNAL", False, 2, _MAX_ANSWER),
-    EXIT: FrameRule("EXIT", False, 2, _MAX_ANSWER),
+    RESIZE: FrameRule("RESIZE", False, 2, MAX_PAYLOAD),
+    SIGNAL: FrameRule("SIGNAL", False, 2, MAX_PAYLOAD),
+    EXIT: FrameRule("EXIT", False, 2, MAX_PAYLOAD),
     CLOSE: FrameRule("CLOSE", False, 0, 0),
 }
 

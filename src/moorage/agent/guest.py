@@ -25,7 +25,7 @@ FILE_DEADLINE: Final = 60.0
 """Seconds that the files of a login may take in all."""
 
 CLOSE_GRACE: Final = 2.0
-"""Seconds that an agent has to end its processes by itself before its guest is destroyed."""
+"""Seconds that what was already written to the agent has to go out before its guest is destroyed."""
 
 _REASONS: Final = {
     "not-found": "The program was not found.",
@@ -118,8 +118,8 @@ class AgentGuest:
         except TimeoutError:
             self._link.abort()
         finally:
-            await self._destroy(reason)
             self._link.settle()
+            await self._destroy(reason)
 
     async def _open(self, message: Mapping[str, Any], make: Callable[[AgentLink, int], C]) -> C:
         try:

@@ -35,7 +35,7 @@ MAX_CHANNELS: Final = 1_024
 """Open channels on a link (protocol §3)."""
 
 MAX_UNREAD_CONTROL: Final = 262_144
-"""What may be sent in answer to an agent that has stopped reading: an agent that makes us send more floods us."""
+"""What control frames may add while the stream is full; an agent that has us send more without reading floods us."""
 
 PING_INTERVAL: Final = 30.0
 """Seconds between looks at a stream; a silent one gets a PING."""
@@ -193,8 +193,8 @@ class AgentLink(asyncio.BufferedProtocol):
         if self._transport is None:
             self.connection_lost(None)
         elif self._cause is None:
-            self._transport.close()
             self._abort_timer = self._loop.call_later(self._close_deadline, self._transport.abort)
+            self._transport.close()
 
     def abort(self) -> None:
         """End the stream without waiting for what is still to be sent.  Idempotent."""
@@ -301,15 +301,15 @@ class AgentLink(asyncio.BufferedProtocol):
 
     def send_control(self, kind: int, number: int) -> None:
         """Send a frame without a payload."""
-        self._send_answer(frames.header(kind, number, 0))
+        self._send_control(frames.header(kind, number, 0))
 
     def send_json(self, kind: int, number: int, value: Mapping[str, Any]) -> None:
         """Send a frame of JSON."""
-        self._send_answer(frames.encode_json(kind, number, value))
+        self._send_control(frames.encode_json(kind, number, value))
 
     def send_window(self, number: int, credit: int) -> None:
         """Give the agent `credit` bytes more."""
-        self._send_answer(frames.encode_window(number, credit))
+        self._send_control(frames.encode_window(number, credit))
 
     def closing(self, channel: Channel) -> None:
         """CLOSE was sent: the agent has so long to answer."""
@@ -334,7 +334,7 @@ class AgentLink(asyncio.BufferedProtocol):
             return
         match frame.type:
             case frames.PING:
-                self._send_answer(frames.encode(frames.PONG, 0, frame.payload))
+                self._send_control(frames.encode(frames.PONG, 0, frame.payload))
             case frames.PONG:
                 pass
             case frames.ERROR:
@@ -420,12 +420,12 @@ class AgentLink(asyncio.BufferedProtocol):
         if self._transport is not None and self.is_alive:
             self._transport.write(data)
 
-    def _send_answer(self, data: bytes) -> None:
-        """Send what an agent may have made us send: bounded while the agent does not read."""
+    def _send_control(self, data: bytes) -> None:
+        """Send a control frame: these may go out while the stream is full, and are bounded for that."""
         if self.is_full:
             self._unread_control += len(data)
             if self._unread_control > MAX_UNREAD_CONTROL:
-                self._fail(ProtocolError("the agent asks for answers and does not read them"))
+                self._fail(LinkError("the agent does not read, and too much waits for it"))
         self._send(data)
 
     # ---- ends and deadlines

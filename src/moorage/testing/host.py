@@ -25,9 +25,8 @@ MARK = "MOORAGE_TEST_GUEST"
 class HostBackend:
     """Guests without walls: each is an agent of our own user on a socketpair; implements `Backend`."""
 
-    def __init__(self, agent: Path | None = None, *, buffer_size: int = 212_992) -> None:
+    def __init__(self, agent: Path | None = None) -> None:
         self._agent = agent
-        self._buffer_size = buffer_size
         self._mark = uuid.uuid4().hex
         self.agents: dict[Guest, subprocess.Popen[bytes]] = {}
         """Every guest that was opened, and its agent."""
@@ -63,8 +62,6 @@ class HostBackend:
         agent = self._agent or agent_binary(platform.machine())
         ours, theirs = socket.socketpair()
         with theirs:
-            for end in (ours, theirs):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._buffer_size)
             ours.setblocking(False)
             return ours, subprocess.Popen(
                 [agent, "serve", "--fd", str(theirs.fileno())],
