@@ -157,6 +157,13 @@ func (c *channel) sendData(kind frameType, buffer *[headerSize + maxData]byte, n
 	return c.link.send(c, buffer[:headerSize+n])
 }
 
+// sendFromPipe sends n bytes that wait in a pipe. The credit was reserved.
+func (c *channel) sendFromPipe(kind frameType, pipe, n int) error {
+	var header [headerSize]byte
+	putHeader(header[:], kind, c.id, n)
+	return c.link.sendFromPipe(c, header[:], pipe, n)
+}
+
 func (c *channel) sendEOF() error {
 	return c.link.send(c, appendFrame(nil, typeEOF, c.id, nil))
 }

@@ -57,6 +57,7 @@ type sink struct {
 	eof     bool
 	useless bool // nobody reads any more: all is discarded, the window still given back
 	last    byte // the last byte written
+	total   int  // bytes taken
 }
 
 func newSink(c *channel, file *os.File, finish func(last byte)) (*sink, error) {
@@ -77,6 +78,11 @@ func (s *sink) data(data []byte) {
 	case s.useless:
 		s.c.consumed(len(data))
 	default:
+		if s.total < bulk {
+			if s.total += len(data); s.total >= bulk {
+				_ = s.raw.Control(enlargePipe)
+			}
+		}
 		s.queue.push(data)
 		if !s.busy {
 			s.busy = true

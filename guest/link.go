@@ -27,6 +27,9 @@ type link struct {
 	in  io.Reader
 	out io.Writer
 
+	// outIsSocket: the content of pipes can be moved to out without being copied.
+	outIsSocket bool
+
 	writing sync.Mutex // held by the one that writes to out
 
 	posting sync.Mutex
@@ -43,11 +46,16 @@ type link struct {
 }
 
 func newLink(in io.Reader, out io.Writer, open func(*channel, *openRequest)) *link {
-	return &link{
+	l := &link{
 		in: in, out: out, open: open,
 		posted:   make(chan struct{}, 1),
 		channels: make(map[uint32]*channel),
 	}
+	if file, ok := out.(*os.File); ok {
+		info, err := file.Stat()
+		l.outIsSocket = err == nil && info.Mode()&os.ModeSocket != 0
+	}
+	return l
 }
 
 // post queues a frame behind all that was posted before; it never waits.
@@ -100,12 +108,17 @@ func (l *link) flush() error {
 func (l *link) write(data []byte) error {
 	_, err := l.out.Write(data)
 	if err != nil {
-		l.posting.Lock()
-		l.failed = err
-		l.posting.Unlock()
-		l.closeIn()
+		l.broke(err)
 	}
 	return err
+}
+
+// broke ends the stream, which is of no use any more.
+func (l *link) broke(err error) {
+	l.posting.Lock()
+	l.failed = err
+	l.posting.Unlock()
+	l.closeIn()
 }
 
 // send writes a whole frame (header included) for a channel, after everything that was posted.
@@ -120,6 +133,33 @@ func (l *link) send(c *channel, whole []byte) error {
 		return errClosed
 	}
 	return l.write(whole)
+}
+
+// sendFromPipe is send for a frame of which only the header is at hand; the payload's n bytes wait in a pipe.
+func (l *link) sendFromPipe(c *channel, header []byte, pipe, n int) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if err := l.flush(); err != nil {
+		return err
+	}
+	if c.closed.Load() {
+		return errClosed
+	}
+	if err := l.write(header); err != nil {
+		return err
+	}
+	moved, err := move(l.out.(*os.File), pipe, n)
+	if err == nil && moved < n {
+		// This kernel does not move: copy.
+		rest := make([]byte, n-moved)
+		if _, err = io.ReadFull(pipeReader(pipe), rest); err == nil {
+			return l.write(rest)
+		}
+	}
+	if err != nil {
+		l.broke(err)
+	}
+	return err
 }
 
 // closeIn makes run return.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,6 +12,18 @@ import (
 // maxLeftover bounds what is read from a terminal after its process has ended: more than the kernel keeps of
 // the process's own output, so that a background process that goes on writing cannot hold the session.
 const maxLeftover = 256 << 10
+
+const (
+	// minSplice is how much must wait in a pipe for moving it to be cheaper than copying it.
+	minSplice = 16 << 10
+	// A process that writes many little pieces is let to gather some: after smallRun of them within smallTime.
+	smallRun  = 16
+	smallTime = 2 * time.Millisecond
+	gather    = 50 * time.Microsecond
+	// bulk is how much goes through a pipe before it is given bulkPipe, so that hundreds of quiet processes stay small.
+	bulk     = 1 << 20
+	bulkPipe = 256 << 10
+)
 
 // A pump carries what a process writes to its channel, as far as the window goes.
 //
@@ -19,11 +33,16 @@ type pump struct {
 	kind frameType
 	file *os.File
 
+	total int // bytes carried
+	small int // pieces below minSplice in a row
+	since time.Time
+
 	// what the last try found
 	found  outcome
 	buffer *[headerSize + maxData]byte
 	n      int
 
+	isPipe   bool
 	leftover int // how much may still be read once the process has ended; before: -1
 }
 
@@ -33,11 +52,19 @@ const (
 	foundNothing outcome = iota // to be tried again when the file is ready
 	foundData
 	foundEnd
+	foundMuch     // n bytes wait in the pipe; their credit is reserved
 	foundNoCredit // there is something to read, but no window for it
 )
 
 func newPump(c *channel, kind frameType, file *os.File) *pump {
 	return &pump{c: c, kind: kind, file: file, leftover: -1}
+}
+
+// newPipePump is for a pipe that nobody else reads.
+func newPipePump(c *channel, kind frameType, file *os.File) *pump {
+	p := newPump(c, kind, file)
+	p.isPipe = true
+	return p
 }
 
 // run returns when the file has ended, when a terminal's process has ended and its output is read,
@@ -72,13 +99,11 @@ func (p *pump) run() {
 			if !p.c.awaitCredit() {
 				return
 			}
-		case foundData:
-			err := p.c.sendData(p.kind, p.buffer, p.n)
-			frames.Put(p.buffer)
-			p.buffer = nil
-			if err != nil {
+		default:
+			if err := p.send(raw); err != nil {
 				return
 			}
+			p.unhurry()
 			if p.leftover >= 0 {
 				if p.leftover -= p.n; p.leftover <= 0 {
 					return
@@ -88,10 +113,61 @@ func (p *pump) run() {
 	}
 }
 
+// send sends what was found.
+func (p *pump) send(raw syscall.RawConn) (err error) {
+	if p.found == foundMuch {
+		failed := raw.Control(func(fd uintptr) { err = p.c.sendFromPipe(p.kind, int(fd), p.n) })
+		err = errors.Join(err, failed)
+	} else {
+		err = p.c.sendData(p.kind, p.buffer, p.n)
+		frames.Put(p.buffer)
+		p.buffer = nil
+	}
+	if p.total < bulk {
+		if p.total += p.n; p.total >= bulk {
+			_ = raw.Control(enlargePipe)
+		}
+	}
+	return err
+}
+
+// unhurry waits a moment when each little piece would cost a turn of its own. Whoever writes less than eight
+// thousand pieces a second never waits.
+func (p *pump) unhurry() {
+	if p.n >= minSplice || !p.isPipe {
+		p.small = 0
+		return
+	}
+	switch p.small++; p.small {
+	case 1:
+		p.since = time.Now()
+	case smallRun:
+		p.small = 0
+		if time.Since(p.since) < smallTime {
+			// Not time.Sleep, which may take a millisecond.
+			_ = unix.Nanosleep(&unix.Timespec{Nsec: int64(gather)}, nil)
+			p.small = smallRun - 1
+			p.since = time.Now().Add(-smallTime / 2)
+		}
+	}
+}
+
+// enlargePipe may fail: its user may have too many large pipes already, and a terminal is no pipe.
+func enlargePipe(fd uintptr) {
+	_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, bulkPipe)
+}
+
 func (p *pump) try(fd int) outcome {
 	credit := p.c.reserve(maxData)
 	if credit == 0 {
 		return lookAhead(fd)
+	}
+	if p.isPipe && p.c.link.outIsSocket && credit >= minSplice {
+		if waiting, err := unix.IoctlGetInt(fd, unix.TIOCINQ); err == nil && waiting >= minSplice {
+			p.n = min(waiting, credit)
+			p.c.release(credit - p.n)
+			return foundMuch
+		}
 	}
 	p.buffer = frames.Get().(*[headerSize + maxData]byte)
 	for {

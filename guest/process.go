@@ -97,7 +97,7 @@ func (p *process) connect(plan *plan, terminal *ptySpec) (outputs []*pump, their
 		own(theirs[i], plan.credential)
 		p.files = append(p.files, file)
 	}
-	outputs = []*pump{newPump(p.c, typeData, p.files[1]), newPump(p.c, typeStderr, p.files[2])}
+	outputs = []*pump{newPipePump(p.c, typeData, p.files[1]), newPipePump(p.c, typeStderr, p.files[2])}
 	p.stdin, err = newSink(p.c, p.files[0], func(byte) { p.files[0].Close() })
 	return outputs, theirs, err
 }

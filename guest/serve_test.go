@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -406,11 +407,30 @@ func TestStandardInputAndOutputAsPipes(t *testing.T) {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = in.Write(appendFrame(nil, typeHello, 0, []byte(`{"versions":[1]}`)))
-	buffer := make([]byte, 4096)
-	n, err := out.Read(buffer)
-	if f, _, bad := parseFrame(buffer[:n]); err != nil || bad != nil || f.kind != typeHello {
-		t.Errorf("%q, %v", buffer[:n], err)
+	const amount = 8 << 20
+	request := appendFrame(nil, typeHello, 0, []byte(`{"versions":[1]}`))
+	open, _ := json.Marshal(with(shell(fmt.Sprintf("head -c %d /dev/zero", amount)), object{"window": maxWindow}))
+	_, _ = in.Write(appendFrame(request, typeOpen, 1, open))
+	var whole []byte
+	var frames []frame
+	for buffer := make([]byte, 1<<16); len(frames) == 0 || frames[len(frames)-1].kind != typeClose; {
+		n, err := out.Read(buffer)
+		if err != nil {
+			t.Fatalf("%v after %d bytes", err, len(whole))
+		}
+		whole = append(whole, buffer[:n]...)
+		if n < len(buffer) {
+			frames, _ = parseAll(whole)
+		}
+	}
+	arrived := 0
+	for _, f := range frames {
+		if f.kind == typeData {
+			arrived += len(f.payload)
+		}
+	}
+	if arrived != amount {
+		t.Errorf("%d bytes", arrived)
 	}
 	in.Close()
 	if rest, err := io.ReadAll(out); err != nil || len(rest) > 0 {
