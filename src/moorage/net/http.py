@@ -103,6 +103,7 @@ class WebClient:
         self._endpoint = endpoint
         self._origin = _parsed(endpoint.url)
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
         self._authorization = _basic(self._origin)
         self._ssl: ssl.SSLContext | None = None
         if self._origin.scheme == "https" or endpoint.allow_redirects:
@@ -140,7 +141,8 @@ class WebClient:
             ) from None
 
     async def close(self) -> None:
-        """Close all connections; idempotent.  Requests under way fail."""
+        """Close all connections; idempotent.  Requests under way and later ones fail."""
+        self._is_closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -220,6 +222,8 @@ class WebClient:
                     raise
 
     def _pool(self) -> aiohttp.ClientSession:
+        if self._is_closed:
+            raise CallError("the client is closed", Code.HTTP_CLIENT_CONNECTION_FAILED, is_permanent=True)
         if self._session is None:
             import aiohttp
 

@@ -69,7 +69,7 @@ def client_context(
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         else:
             context.load_default_certs()
-    except (ssl.SSLError, ValueError) as cause:
+    except (OSError, ValueError) as cause:
         raise ValueError(f"the CA certificate cannot be used: {_reason(cause)}") from cause
     if certificate or key:
         _load_pair(context, certificate, key)
@@ -136,7 +136,7 @@ def _load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(f"{certificate.strip()}\n{key.strip()}\n".encode())
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=_refuse_passphrase)
-    except (ssl.SSLError, ValueError) as cause:
+    except (OSError, ValueError) as cause:
         raise ValueError(f"the client certificate and key cannot be used: {_reason(cause)}") from cause
     finally:
         os.close(descriptor)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.auth.test_users import BCRYPT_4, ED25519, OTHER
 
@@ -160,6 +160,7 @@ _USERS = st.builds(
 _NAMES = _TEXT.filter(lambda name: name.isprintable() and name == name.strip() and name != "" and ":" not in name)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(_NAMES, _USERS, max_size=3))
 def test_what_is_written_is_read_back(users: dict[str, User]) -> None:
     named = {name: replace(user, name=name) for name, user in users.items()}

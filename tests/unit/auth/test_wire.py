@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moorage.auth import wire
@@ -80,6 +80,7 @@ def test_texts_are_escaped_as_gos_encoder_does(name: str, sent: bytes) -> None:
     assert b'"username":"' + sent + b'","passwordBase64":""}\n' in body
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec=None)))
 def test_every_name_makes_one_line_of_json_that_any_parser_reads(name: str) -> None:
     body = wire.password_request(replace(MIA, username=name), b"")
@@ -228,6 +229,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(_JSON)
 def test_no_answer_is_a_yes_that_does_not_say_true(answer: object) -> None:
     try:
@@ -239,6 +241,7 @@ def test_no_answer_is_a_yes_that_does_not_say_true(answer: object) -> None:
     assert verdict.success is (bool(said) and said[-1] is True)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_make_a_login_that_do_not_say_true(body: bytes) -> None:
     with contextlib.suppress(NotJson, WrongAnswer):

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moorage import __version__
@@ -344,6 +344,7 @@ def test_repeated_keys_stand_where_the_last_one_stood() -> None:
     assert list(value.items()) == [("A", 2), ("a", 3)]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_make_the_parser_fail_in_another_way(body: bytes) -> None:
     with contextlib.suppress(NotJson):
@@ -356,6 +357,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(_JSON)
 def test_every_json_value_is_read_back(value: object) -> None:
     assert parse_json(json.dumps(value).encode()) == value
