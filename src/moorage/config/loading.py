@@ -129,9 +129,10 @@ def _content(name: str) -> bytes:
     except OSError as error:
         mend = "moorage check --config FILE names another" if isinstance(error, FileNotFoundError) else ""
         raise unreadable(name, f"cannot be read: {(error.strerror or 'error').lower()}", mend) from error
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise unreadable(name, "is a directory, not a file")
     with os.fdopen(descriptor, "rb") as file:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise unreadable(name, "is a directory, not a file")
         content = file.read(MAX_BYTES + 1) or b""
     if len(content) > MAX_BYTES:
         raise unreadable(name, "is larger than 4 MiB")

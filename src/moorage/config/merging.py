@@ -36,7 +36,10 @@ def overlay(base: Loaded | AppConfig, answer: Mapping[str, Any] | None) -> AppCo
     """
     config = base.config if isinstance(base, Loaded) else base
     reading = Reading(Document(ANSWER, answer, folds_case=True), is_answer=True)
-    values = SectionKind(AppConfig).read(answer, (), reading)
+    try:
+        values = SectionKind(AppConfig).read(answer, (), reading)
+    except ConfigProblems as error:
+        raise ConfigProblems(error.problems, code=Code.BACKEND_CONFIG_ERROR) from None
     if reading.problems:
         raise ConfigProblems(reading.problems, code=Code.BACKEND_CONFIG_ERROR)
     result = _on_its_own(merged(config, {} if values is UNSET else values))

@@ -51,7 +51,7 @@ def parse_nanoseconds(text: str) -> int:
         total = sum((Fraction(number) * _NANOSECONDS[unit] for number, unit in _TERM.findall(text)), Fraction(0))
         nanoseconds = int(-total if text.startswith("-") else total)
     else:
-        raise ValueError("is not a duration such as 30s, 1m30s, 500ms or 2h")
+        raise ValueError("is not a duration")
     if abs(nanoseconds) > _LONGEST:
         raise ValueError("is longer than 292 years")
     return nanoseconds
@@ -105,7 +105,7 @@ def parse_size(text: str) -> int:
     """The bytes that `text` says; raises `ValueError` with the forms that would do."""
     match = _SIZE.fullmatch(text)
     if not match:
-        raise ValueError("is not a size such as 512Mi, 1Gi or 1000000")
+        raise ValueError("is not a size")
     return int(match[1]) * _FACTOR[match[2] or ""]
 
 

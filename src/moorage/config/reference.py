@@ -31,8 +31,8 @@ called *an addition* are Moorage's own.
 - A name that ends in `.json` is read as JSON, every other name as YAML. Only the first document of a YAML file counts.
 - A file has at most 4 MiB and 64 levels. `{}` is a configuration of defaults; an empty file is an error.
 - **YAML**: keys exactly as below; an unknown or repeated key is an error. Anchors, aliases and `<<` work. A text is
-  what the file says, whatever it looks like: `tlsVersion: 1.2`, `password: 0123` and `banner: yes` need no quotes. True and
-  false may be written `yes`/`no` and `on`/`off`; numbers as `0x1f`, `0o17`, `1_000`.
+  what the file says, whatever it looks like: `tlsVersion: 1.2`, `password: 0123` and `banner: yes` need no quotes.
+  True and false may be written `yes`/`no` and `on`/`off`; numbers as `0x1f`, `0o17`, `1_000`.
 - **JSON**: keys match in any case, of two equal keys the later one counts, and types are strict: `"22"` is no number.
   Unknown keys below `auth` and `docker.timeouts` are passed over with a warning.
 - `null` leaves the default. So does an empty text, or a zero, where the default is something else. `false`, an empty

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, cached_property
-from typing import Any, Union
+from typing import Any, Final, Union
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -189,7 +189,7 @@ class SectionKind:
             reading.ignore(path, "unknown key, ignored")
             return
         meant = closest(key, shape.by_key)
-        mend = f"did you mean {meant}?" if meant else _belongs(key)
+        mend = _REPLACED.get(key) or (f"did you mean {meant}?" if meant else _belongs(key))
         reading.wrong(path, "unknown key" + (f" {shown(key)}" if not key else ""), mend)
 
     def merge(self, old: Any, new: Any) -> Any:
@@ -220,7 +220,7 @@ def _is_zero(value: Any) -> bool:
     return value in ("", 0, timedelta(0)) and not isinstance(value, bool)
 
 
-_BELONGS = {
+_REPLACED: Final = {
     "oauth2": "OAuth2 is set up under auth.keyboardInteractive.oauth2",
     "kerberos": "Kerberos is set up under auth.password.kerberos and auth.gssapi.kerberos",
     "method": "every way to log in has its own: auth.password.method, auth.publicKey.method",
@@ -232,8 +232,6 @@ _BELONGS = {
 
 def _belongs(key: str) -> str:
     """Where an unknown key may belong."""
-    if key in _BELONGS:
-        return _BELONGS[key]
     from moorage.config.sections.root import AppConfig
 
     places = [

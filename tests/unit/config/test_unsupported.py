@@ -1,0 +1,49 @@
+"""What is not there yet cannot be switched on, in a file or for one login."""
+
+from __future__ import annotations
+
+import pytest
+
+from moorage.config import AppConfig, ConfigProblems, load_text, overlay
+from moorage.config.unsupported import NOT_BUILT
+
+SWITCHES = {
+    "backend: kubernetes": "backend",
+    "backend: sshproxy": "backend",
+    "audit: {enable: true, format: binary, storage: file}": "audit.enable",
+    "metrics: {enable: true}": "metrics.enable",
+    "health: {enable: true}": "health.enable",
+    "geoip: {provider: maxmind}": "geoip.provider",
+    "auth: {password: {method: kerberos}}": "auth.password.method",
+    "auth: {gssapi: {method: kerberos}}": "auth.gssapi.method",
+    "auth: {keyboardInteractive: {method: oauth2}}": "auth.keyboardInteractive.method",
+    "log: {destination: syslog}": "log.destination",
+    "security: {forwarding: {reverseForwardingMode: enable}}": "security.forwarding.reverseForwardingMode",
+    "security: {forwarding: {forwardingMode: filter}}": "security.forwarding.forwardingMode",
+    "security: {forwarding: {socketForwardingMode: enable}}": "security.forwarding.socketForwardingMode",
+    "security: {forwarding: {socketListenMode: enable}}": "security.forwarding.socketListenMode",
+    "security: {forwarding: {x11ForwardingMode: enable}}": "security.forwarding.x11ForwardingMode",
+}
+
+
+@pytest.mark.parametrize(("text", "key"), SWITCHES.items())
+def test_switching_it_on_is_a_problem_that_names_the_key(text: str, key: str) -> None:
+    with pytest.raises(ConfigProblems) as caught:
+        load_text(text, "c.yaml")
+    said = {problem.key for problem in caught.value.problems if "not available in this version" in problem.what}
+    assert said == {key}
+
+
+def test_every_entry_of_the_table_has_a_switch_above() -> None:
+    assert len(SWITCHES) == len(NOT_BUILT)
+
+
+def test_the_defaults_switch_nothing_on() -> None:
+    assert load_text("{}", "c.yaml").config == AppConfig()
+
+
+def test_a_webhook_cannot_switch_it_on_either() -> None:
+    with pytest.raises(ConfigProblems, match="the backend kubernetes is not available"):
+        overlay(AppConfig(), {"backend": "kubernetes"})
+    with pytest.raises(ConfigProblems, match="forwarding of TCP connections is not available"):
+        overlay(AppConfig(), {"security": {"forwarding": {"forwardingMode": "enable"}}})
