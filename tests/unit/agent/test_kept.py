@@ -7,8 +7,8 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.agent.channel import MAX_SMALL_RUNS, SMALL_PIECE, Kept
 from moorage.agent.frames import DATA, STDERR
+from moorage.agent.kept import MAX_SMALL_RUNS, SMALL_PIECE, Kept
 
 PIECES = st.lists(st.tuples(st.sampled_from([DATA, STDERR]), st.binary(min_size=1, max_size=3000)), max_size=60)
 
