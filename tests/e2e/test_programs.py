@@ -141,5 +141,5 @@ def test_a_hang_up_of_the_client_ends_its_programs(place: Place) -> None:
         pid = client.stdout.readline().decode().strip()
         assert shared.run(f"kill -0 {pid}").returncode == 0
         client.kill()
-        client.communicate(timeout=10)
         until(lambda: shared.run(f"kill -0 {pid}").returncode != 0, "the program ends with its session")
+        client.communicate(timeout=10)
