@@ -6,6 +6,7 @@ The archives are kept in the cache, named by what they are made from, and import
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -62,7 +63,8 @@ def agent_binary() -> Path:
 
 
 def _image(engine: RealEngine, name: str, key: str, make: Callable[[Path], None], changes: Sequence[str]) -> str:
-    digest = hashlib.sha256(json.dumps([key, list(changes), Path(__file__).read_text()]).encode()).hexdigest()[:12]
+    recipe = [key, list(changes), inspect.getsource(make), inspect.getsource(_add_busybox)]
+    digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
     reference = f"moorage-test/{name}:{digest}"
     if _has(engine, reference):
         return reference
@@ -89,8 +91,7 @@ def _has(engine: RealEngine, reference: str) -> bool:
 
 
 def _import(engine: RealEngine, reference: str, archive: Path, changes: Sequence[str]) -> None:
-    repository, _, tag = reference.rpartition(":")
-    query = urlencode([("fromSrc", "-"), ("repo", repository), ("tag", tag), *(("changes", c) for c in changes)])
+    query = urlencode([("fromSrc", "-"), ("repo", reference), *(("changes", c) for c in changes)])
     connection = UnixConnection(engine.socket, 300)
     try:
         with archive.open("rb") as source:

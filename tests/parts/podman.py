@@ -34,7 +34,9 @@ def podman() -> Iterator[RealEngine]:
         (run / "containers.conf").write_text(_CONFIGURATION)
         path, log = run / "podman.sock", home / "log"
         environment = {**os.environ, "XDG_RUNTIME_DIR": scratch, "CONTAINERS_CONF": str(run / "containers.conf")}
-        common = ["--root", str(home / "root"), "--runroot", str(run / "run"), "--storage-driver", "vfs"]
+        # Podman notes these paths in its database and refuses others later: none of them may be a fresh one.
+        places = [f"--root={home / 'root'}", f"--runroot={home / 'run'}", f"--tmpdir={home / 'tmp'}"]
+        common = [*places, "--storage-driver=vfs"]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [binary, *common, "system", "service", "--time=0", f"unix://{path}"],

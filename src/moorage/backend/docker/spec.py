@@ -155,8 +155,9 @@ def _joined(configured: Sequence[str], added: Mapping[str, str]) -> list[str]:
     kept, size = [], 0
     for name, value in merged.items():
         entry = name if value is None else f"{name}={value}"
-        size += len(entry.encode("utf-8", "surrogateescape"))
-        if size <= _ENVIRONMENT_LIMIT:
+        length = len(entry.encode("utf-8", "surrogateescape"))
+        if size + length <= _ENVIRONMENT_LIMIT:
+            size += length
             kept.append(entry)
     return kept
 

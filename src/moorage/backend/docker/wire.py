@@ -178,11 +178,13 @@ class Wire:
         if body is not None:
             raw = json.dumps(body).encode()
             sent["Content-Type"] = "application/json"
-        url = f"{self.address.base_url}/{version}{path}"
+        from yarl import URL
+
+        # Already encoded, and to be left as it is: yarl would decode what it takes for harmless.
+        url = URL(f"{self.address.base_url}/{version}{path}" + (f"?{urlencode(query)}" if query else ""), encoded=True)
         async with self._http().request(
             method,
             url,
-            params=query,
             data=None if raw is None else io.BytesIO(raw),
             headers=sent,
             allow_redirects=False,

@@ -1,0 +1,35 @@
+"""The backend contract on Podman's Docker-compatible API, over both streams of our agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.conformance.engines import EngineConformance
+from tests.parts.engine import RealEngine
+
+pytestmark = pytest.mark.podman
+
+
+class OnPodman(EngineConformance):
+    """The suite on Podman with the busybox image."""
+
+    cancel_points = 5
+
+    @pytest.fixture(autouse=True)
+    def _parts(self, podman_engine: RealEngine, podman_busybox_image: str) -> None:
+        self.real, self.image = podman_engine, podman_busybox_image
+
+
+class TestSocket(OnPodman):
+    """Our agent, over a socket in a mounted directory."""
+
+    execution: ClassVar[Mapping[str, Any]] = {"stream": "socket"}
+
+
+class TestAttach(OnPodman):
+    """Our agent, over the engine's attach."""
+
+    execution: ClassVar[Mapping[str, Any]] = {"stream": "attach"}
