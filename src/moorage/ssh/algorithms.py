@@ -19,7 +19,7 @@ from moorage.codes import Code
 from moorage.errors import ConfigError
 
 if TYPE_CHECKING:
-    from moorage.config import SshConfig
+    from moorage.config.sections.ssh import SSHConfig
 
 KEX: Final = ("mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org")
 
@@ -66,7 +66,7 @@ class Algorithms:
     macs: Sequence[str]
 
 
-def chosen(config: SshConfig) -> Algorithms:
+def chosen(config: SSHConfig) -> Algorithms:
     """The algorithms that `config` asks for; raises `ConfigError` for what cannot be offered."""
     ciphers = [name for name in config.ciphers or CIPHERS if name not in _NAMES_NOTHING]
     if not ciphers:

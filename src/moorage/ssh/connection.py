@@ -66,7 +66,7 @@ from moorage.ssh.forward import Dial, ForwardSession
 from moorage.ssh.session import ProgramSession
 
 if TYPE_CHECKING:
-    from moorage.config import SshConfig
+    from moorage.config.sections.ssh import SSHConfig
     from moorage.gateway.connection import Connection, Gateway
 
 CORK: Final = 256 * 1024
@@ -102,7 +102,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         self,
         options: asyncssh.SSHServerConnectionOptions,
         *,
-        config: SshConfig,
+        config: SSHConfig,
         gateway: Gateway,
         gone: Callable[[ServerConnection], None],
     ) -> None:
@@ -228,13 +228,23 @@ class ServerConnection(asyncssh.SSHServerConnection):
         exc_info: Any = None,
         error_logger: Any = None,
     ) -> None:
-        """Something failed that should not have: end this connection, log it once."""
+        """Something failed that should not have: end this connection, log it once.
+
+        What the stock code raises for a packet that is not well-formed is the peer's fault.
+        """
         error = (exc_info or sys.exc_info())[1]
+        if isinstance(error, PacketDecodeError | UnicodeDecodeError):
+            self._say_and_close(asyncssh.ProtocolError(f"Malformed packet: {error}"))
+            return
         if self._transport is not None and self._gateway is not None:
             self._gateway.log.error(
                 "The connection was ended by an internal error", code=Code.SSH_INTERNAL_ERROR, exc_info=error
             )
         self._force_close(error if isinstance(error, Exception) else None)
+
+    def _say_and_close(self, error: asyncssh.DisconnectError) -> None:
+        self._send_disconnect(error.code, error.reason, error.lang)
+        self._force_close(error)
 
     def start_task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """A task of this connection: it ends with it, and its failure ends it."""
@@ -273,11 +283,8 @@ class ServerConnection(asyncssh.SSHServerConnection):
                     break
             if len(self._deferred_packets) > DEFERRED_LIMIT:
                 raise asyncssh.ProtocolError("The key exchange takes too long")
-        except (asyncssh.DisconnectError, PacketDecodeError) as error:
-            if isinstance(error, PacketDecodeError):
-                error = asyncssh.ProtocolError(str(error))
-            self._send_disconnect(error.code, error.reason, error.lang)
-            self._force_close(error)
+        except asyncssh.DisconnectError as error:
+            self._say_and_close(error)
         except Exception:  # noqa: BLE001 - the border between one client's bytes and everyone else
             self.internal_error()
         self._regulate_reading()

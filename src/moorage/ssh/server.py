@@ -15,7 +15,7 @@ from moorage.ssh.connection import LINGER, ServerConnection, address
 from moorage.ssh.hostkeys import HostKeys
 
 if TYPE_CHECKING:
-    from moorage.config import SshConfig
+    from moorage.config.sections.ssh import SSHConfig
     from moorage.gateway.connection import Gateway
 
 BACKLOG = 512
@@ -27,7 +27,7 @@ class SshServer:
 
     def __init__(
         self,
-        config: SshConfig,
+        config: SSHConfig,
         host_keys: HostKeys,
         gateway: Gateway,
         *,
@@ -85,7 +85,7 @@ class SshServer:
             self._is_idle.set()
 
 
-def _options(config: SshConfig, host_keys: HostKeys, rekey_bytes: int) -> asyncssh.SSHServerConnectionOptions:
+def _options(config: SSHConfig, host_keys: HostKeys, rekey_bytes: int) -> asyncssh.SSHServerConnectionOptions:
     algorithms = chosen(config)
     try:
         options = asyncssh.SSHServerConnectionOptions(

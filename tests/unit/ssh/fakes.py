@@ -143,7 +143,7 @@ async def _echo(process: FakeProcess) -> int:
 
 
 @program("")
-async def _shell(process: FakeProcess) -> int:
+async def _shell(process: FakeProcess) -> ExitStatus | int:
     return await _cat(process)
 
 

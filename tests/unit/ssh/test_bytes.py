@@ -166,6 +166,7 @@ async def test_packets_of_one_turn_leave_in_one_write_and_none_are_ignored_ones(
 
             def writelines(self, pieces: list[bytes]) -> None:
                 writes.append(sum(map(len, pieces)))
+                assert real is not None
                 real.writelines(pieces)
 
         connection._transport = Counting()  # type: ignore[assignment]

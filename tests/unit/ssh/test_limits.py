@@ -224,6 +224,7 @@ async def test_a_channel_that_cannot_be_had_is_refused_alone(
 ) -> None:
     async with served.client() as client:
         channel = RawChannel(client)
+        assert channel._recv_chan is not None
         channel._open_waiter = asyncio.get_running_loop().create_future()
         client.send_packet(
             asyncssh.constants.MSG_CHANNEL_OPEN,

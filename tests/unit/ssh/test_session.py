@@ -236,9 +236,9 @@ async def test_input_sent_before_the_reply_is_not_lost(serve: Serve) -> None:
 async def test_sessions_share_a_connection(served: Served, tmp_path: Path) -> None:
     control = tmp_path / "c"
     master = await served.spawn("-M", "-S", str(control), "-o", "ControlPersist=no", "localhost", "cat")
+    assert master.stdin is not None
+    assert master.stdout is not None
     try:
-        assert master.stdin is not None
-        assert master.stdout is not None
         master.stdin.write(b"up\n")
         assert await master.stdout.readline() == b"up\n"
         results = await asyncio.gather(
