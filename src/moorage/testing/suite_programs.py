@@ -125,6 +125,15 @@ class ProgramTests(Suite):
         status = (await run(guest, "ulimit -c 0; kill -SEGV $$; sleep 60")).status
         assert (status.signal, status.core_dumped) == ("SEGV", False)
 
+    async def test_a_signal_says_whether_there_is_a_core(self, guest: Guest) -> None:
+        if not self.has_signals:
+            pytest.skip("this backend does not tell signals apart")
+        directory = self.path("core")
+        crash = f"mkdir {directory} && cd {directory} && ulimit -c 100000; kill -SEGV $$; sleep 60"
+        status = (await run(guest, crash)).status
+        look = f"ls {directory}; grep '^|' /proc/sys/kernel/core_pattern; rm -r {directory}"
+        assert (status.signal, status.core_dumped) == ("SEGV", bool((await run(guest, look)).stdout))
+
     async def test_signal_reaches_the_process(self, guest: Guest) -> None:
         if not self.has_signals:
             pytest.skip("this backend cannot send signals")

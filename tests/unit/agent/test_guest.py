@@ -13,7 +13,7 @@ from moorage.agent.guest import AgentGuest, open_guest
 from moorage.agent.link import AgentLink
 from moorage.errors import BackendError, Refused
 from moorage.gateway.contract import Receiver, Transport
-from moorage.gateway.model import Address, FileValue, TcpTarget, UnixTarget
+from moorage.gateway.model import Address, FileValue, Pty, Size, TcpTarget, UnixTarget
 from moorage.testing.actors import PeerAgent, SilentAgent
 from moorage.testing.streams import DEADLINE, Recorder
 from moorage.testing.suite import command
@@ -46,6 +46,16 @@ class Answering(PeerAgent):
     async def answer(self, frame: Frame) -> None:
         if frame.type == frames.OPEN:
             await self.send(self._reply(frame))
+        else:
+            await super().answer(frame)
+
+
+class ClosingAgent(PeerAgent):
+    """Answers CLOSE, and tells of no exit: its processes were still running."""
+
+    async def answer(self, frame: Frame) -> None:
+        if frame.type == frames.CLOSE:
+            await self.send(frames.encode(frames.CLOSE, frame.channel))
         else:
             await super().answer(frame)
 
@@ -167,6 +177,41 @@ async def test_a_guest_that_cannot_be_destroyed_says_so_to_everyone_who_closes()
         with pytest.raises(BackendError, match="the engine is gone"):
             await guest.close("over")
     assert await guest.lost() is None
+
+
+async def test_a_process_that_was_closed_ends_by_hang_up() -> None:
+    yard = Yard(ClosingAgent())
+    guest = await yard.open()
+    recorder = Recorder()
+    process = await guest.start(command("x"), recorder)
+    process.close()
+    status = await asyncio.wait_for(process.wait(), DEADLINE)
+    assert (status.code, status.signal) == (None, "HUP")
+    assert recorder.calls == ["connection_lost"]
+    assert recorder.cause is None
+    await guest.close("over")
+
+
+async def test_only_what_means_something_is_sent_to_a_process() -> None:
+    yard = Yard(PeerAgent())
+    guest = await yard.open()
+    plain = await guest.start(command("x"), Recorder())
+    on_terminal = await guest.start(command("x", pty=Pty(b"xterm", Size())), Recorder())
+    plain.resize(Size(1, 2, 3, 4))
+    on_terminal.resize(Size(1, 2, 3, 4))
+    for name in ("TERM", "", "\0", "TERM\n", "Ä", "X" * 65):
+        plain.signal(name)
+    for process in (plain, on_terminal):
+        process.write_eof()
+        assert (await asyncio.wait_for(process.wait(), DEADLINE)).code == 0
+        process.resize(Size(9, 9))
+        process.signal("KILL")
+    await guest.close("over")
+    told = [frame for frame in yard.agent.received if frame.type in (frames.RESIZE, frames.SIGNAL)]
+    assert [(frame.type, frame.channel, frames.decode_json(frame)) for frame in told] == [
+        (frames.RESIZE, 3, {"columns": 1, "rows": 2, "width": 3, "height": 4}),
+        (frames.SIGNAL, 1, {"name": "TERM"}),
+    ]
 
 
 async def test_dial_gives_a_plain_byte_channel() -> None:
