@@ -1,7 +1,7 @@
 """The command line: one command a file, imported only when it is called.
 
-A command named ``users`` is the object ``command`` of ``moorage.cli.users``; adding the
-file is enough.  The summaries stand here so that ``--help`` imports nothing else.
+The command ``auth-server`` is the object ``command`` of ``moorage.cli.auth_server``; adding
+the file is enough.  The summaries stand here so that ``--help`` imports nothing else.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _SUMMARIES: Final = {
     "serve": "Run the server.",
     "check": "Say what a configuration means, or what is wrong with it.",
     "users": "Add, list and remove users in a local file.",
+    "auth-server": "Answer webhooks, to try things out.",
 }
 
 
@@ -27,13 +28,14 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        there = {module.name for module in iter_modules(__path__) if not module.name.startswith("_")}
+        modules = (module.name for module in iter_modules(__path__))
+        there = {name.replace("_", "-") for name in modules if not name.startswith("_")}
         return [*(name for name in _SUMMARIES if name in there), *sorted(there - set(_SUMMARIES))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command = import_module(f"{__name__}.{cmd_name}").command
+        command = import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -49,6 +49,8 @@ def command(file: str, as_json: bool, dump: bool, show_secrets: bool) -> None:
         click.echo(report.dump(loaded.config, secrets=show_secrets), nl=False)
         for warning in loaded.warnings:
             click.echo(f"warning: {warning}", err=True)
+        if not show_secrets and report.hides_secrets(loaded.config):
+            click.echo("note: secrets are hidden; with --show-secrets the dump can be used as it is", err=True)
     else:
         click.echo(report.as_text(loaded, secrets=show_secrets))
 

@@ -45,7 +45,15 @@ class Disk:
 
     def certificates(self, value: str) -> str:
         """Is `value` (PEM or path) at least one certificate?"""
-        return self._pem(value, "CERTIFICATE", "no certificate")
+        if not self._look or (wrong := self._pem(value, "CERTIFICATE", "no certificate")):
+            return wrong if self._look else ""
+        import ssl
+
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=read_pem(value))
+        except (ssl.SSLError, OSError, ValueError):
+            return "the certificate is damaged"
+        return ""
 
     def private_key(self, value: str) -> str:
         """Is `value` (PEM or path) a private key without a passphrase?"""

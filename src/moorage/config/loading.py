@@ -67,6 +67,8 @@ def bind(document: Document, *, look_at_files: bool = True, built_only: bool = T
         raise ConfigProblems(_validation_problems(error, document)) from None
     problems = list(reading.problems)
     bad = {problem.path for problem in problems}
+    if reading.is_hopeless:
+        raise ConfigProblems(problems)
     findings = [*config.problems(Disk(look=look_at_files)), *(not_built(config) if built_only else ())]
     problems += (p for p in _placed(findings, document) if not _follows(p.path, bad))
     if problems:

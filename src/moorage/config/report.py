@@ -50,10 +50,16 @@ def _differing(section: Section, default: Section, path: Path, loaded: Loaded, s
 
 
 def _setting(path: Path, value: Any, loaded: Loaded) -> Setting:
-    if loaded.source.is_written(path):
+    # A part of a structure may be written under another spelling; its place is then that of the structure.
+    if loaded.source.is_written(path) or (value and loaded.source.is_written(path[:-1]) and path[-1] == "resources"):
         place = loaded.source.place(path)
         return Setting(path, value, str(place), place.line)
     return Setting(path, value, "follows from the rest", 0)
+
+
+def hides_secrets(config: AppConfig) -> bool:
+    """True if the dump of `config` without its secrets is not the same."""
+    return plain(config) != plain(config, secrets=True)
 
 
 def summary(config: AppConfig) -> dict[str, str]:

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from moorage import __version__
+from moorage.cli import LazyGroup
+from moorage.cli import main as entry
 
 GOOD = """\
 ssh:
@@ -178,3 +181,21 @@ def test_little_is_imported(file: Path, arguments: list[str], forbidden: set[str
     imported = set(done.stderr.partition("IMPORTED")[2].split())
     assert "moorage" in imported
     assert not forbidden & imported
+
+
+def test_every_module_of_the_package_is_a_command_of_its_name() -> None:
+    main = entry
+    assert isinstance(main, LazyGroup)
+    context = click.Context(main)
+    names = main.list_commands(context)
+    assert {"check", "serve", "demo", "users"} <= set(names)
+    for name in names:
+        command = main.get_command(context, name)
+        assert command is not None
+        assert command.name == name
+    assert main.get_command(context, "nonsense") is None
+
+
+def test_a_dump_with_hidden_secrets_says_so(file: Path) -> None:
+    assert "secrets are hidden" in check(file, "--dump").stderr
+    assert check(file, "--dump", "--show-secrets").stderr == ""

@@ -46,6 +46,10 @@ def test_what_is_no_certificate_or_key_is_said(tmp_path: Path, pair: tuple[str, 
     binary.write_bytes(b"\xff\xfe")
     assert disk.certificates(str(binary)) == "the file is not a PEM text"
     assert disk.certificates(str(tmp_path)) == "the file cannot be read: is a directory"
+    assert (
+        disk.certificates("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")
+        == "the certificate is damaged"
+    )
     assert disk.private_key("-----BEGIN ENCRYPTED PRIVATE KEY-----\n") != ""
     large = tmp_path / "large"
     large.write_bytes(b"a" * (1024 * 1024 + 1))

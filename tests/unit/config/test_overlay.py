@@ -169,6 +169,8 @@ def test_keys_match_in_any_case_and_durations_have_both_forms() -> None:
         ({"docker": {"execution": {"mode": "nonsense"}}}, "docker.execution.mode: invalid execution mode"),
         ({"security": {"defaultMode": "deny"}}, "security.defaultMode: invalid mode"),
         ({"ssh": {"listen": "nonsense"}}, "ssh.listen:"),
+        ({"ssh": {"banner": "\ud800"}}, "ssh.banner: holds a character that is no text"),
+        ({"docker": {"execution": {"container": {"Env": ["\udfff"]}}}}, "container.Env[0]: expected a text"),
         ({"backend": "nonsense"}, 'backend: invalid backend "nonsense"'),
         ({"security": {"env": {"allow": ["x"] * 300_000}}}, "too many values"),
         ({"docker": {"execution": {"host": {"x": {"y": [[]] * 250_000}}}}}, "too many values"),

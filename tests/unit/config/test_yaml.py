@@ -246,3 +246,23 @@ def test_a_file_over_4_mib_is_refused() -> None:
 def test_long_values_are_cut_in_messages(fail: Fail) -> None:
     (problem,) = fail(f"backend: {'x' * 10_000}")
     assert len(problem) < 300
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(f"key{n}: 1" for n in range(50_000)),
+        "kubernetes: {pod: {spec: {containers: [" + "{a: 1}," * 30_000 + "]}}}",
+        "ssh: {hostkeys: [" + "[]," * 30_000 + "]}",
+    ],
+    ids=["keys", "containers", "elements"],
+)
+def test_a_file_full_of_problems_lists_a_hundred(text: str) -> None:
+    with pytest.raises(ConfigProblems) as caught:
+        load_text(text, "c.yaml")
+    assert len(caught.value.problems) == 100
+
+
+def test_too_many_values_are_refused_while_they_are_read() -> None:
+    with pytest.raises(ConfigProblems, match="there are too many values"):
+        load_text("- x\n" * 250_000, "c.yaml")

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from pydantic import SecretStr
 
-from moorage.config.problems import ConfigProblems, Place, Problem
+from moorage.config.problems import MOST_PROBLEMS, ConfigProblems, Place, Problem
 from moorage.config.quantities import duration_of, format_duration, format_size, parse_duration, parse_size
 from moorage.config.reading import scalars
 from moorage.config.reading.document import MAX_DEPTH, MAX_NODES, Document, Text
@@ -44,14 +44,20 @@ class Reading:
 
     left: int = MAX_NODES
 
+    @property
+    def is_hopeless(self) -> bool:
+        """True if there are so many problems that looking for their mends is not worth the time."""
+        return len(self.problems) >= MOST_PROBLEMS
+
     def wrong(self, path: Path, what: str, mend: str = "") -> _Unset:
         """Notes that the value at `path` cannot be used."""
-        self.problems.append(Problem(self._place(path), self.document.origin(path), what, mend))
+        if not self.is_hopeless:
+            self.problems.append(Problem(self._place(path), self.document.origin(path), what, mend))
         return UNSET
 
     def ignore(self, path: Path, what: str) -> None:
         """Notes that `path` is passed over."""
-        if not self.is_answer:
+        if not self.is_answer and len(self.ignored) < MOST_PROBLEMS:
             self.ignored.append(Problem(self._place(path), self.document.origin(path), what))
 
     def count(self, path: Path, values: int = 1) -> None:
@@ -98,6 +104,17 @@ def found(value: object) -> str:
     return "a text"
 
 
+def is_unicode(text: str) -> bool:
+    """False if `text` holds half a surrogate pair, which JSON can smuggle in and no encoding can write."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Scalar:
     """What all scalars share: null is no value, and zero never replaces."""
 
@@ -130,8 +147,8 @@ class TextKind(Scalar):
     def convert(self, value: Any, path: Path, reading: Reading) -> Any:
         if not isinstance(value, str):
             return self.mistyped(value, path, reading)
-        if "\0" in value:
-            return reading.wrong(path, "holds a NUL character")
+        if "\0" in value or not is_unicode(value):
+            return reading.wrong(path, "holds a character that is no text")
         return str(value)
 
 

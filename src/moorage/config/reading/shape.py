@@ -188,6 +188,8 @@ class SectionKind:
         if tolerant:
             reading.ignore(path, "unknown key, ignored")
             return
+        if reading.is_hopeless:
+            return
         meant = closest(key, shape.by_key)
         mend = _REPLACED.get(key) or (f"did you mean {meant}?" if meant else _belongs(key))
         reading.wrong(path, "unknown key" + (f" {shown(key)}" if not key else ""), mend)

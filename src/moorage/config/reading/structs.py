@@ -17,7 +17,7 @@ from typing import Any, Final
 from moorage.config.quantities import format_nanoseconds, parse_nanoseconds
 from moorage.config.reading import scalars
 from moorage.config.reading.document import Text
-from moorage.config.reading.kinds import UNSET, Reading, found
+from moorage.config.reading.kinds import UNSET, Reading, found, is_unicode
 from moorage.config.section import Path, closest
 
 
@@ -185,7 +185,7 @@ class StructKind:
                 result[text] = self._read_any(inner, inner_path, reading)
             elif reading.document.origin(inner_path)[0] == "kuberun":
                 reading.ignore(inner_path, "unknown key, ignored")
-            else:
+            elif not reading.is_hopeless:
                 meant = closest(text, fields.by_name)
                 reading.wrong(inner_path, "unknown key", f"did you mean {meant}?" if meant else "")
         return result
@@ -226,7 +226,8 @@ class StructKind:
         read: Any = None
         match kind:
             case "s":
-                read = scalars.as_text(resolved)
+                text = scalars.as_text(resolved)
+                read = text if text is not None and is_unicode(text) else None
             case "q":
                 read = resolved if isinstance(resolved, (int, float)) and not isinstance(resolved, bool) else None
                 read = str(resolved) if isinstance(resolved, str) else read

@@ -65,6 +65,7 @@ class _Composer:
         self._file = file
         self._events: Iterator[Any] = yaml.parse(text, Loader=_Loader)
         self._anchors: dict[str, _Node | None] = {}
+        self._left = MAX_NODES
 
     def compose(self) -> _Node:
         """The first document's root."""
@@ -77,6 +78,9 @@ class _Composer:
         line, column = event.start_mark.line + 1, event.start_mark.column + 1
         if depth > MAX_DEPTH:
             raise unreadable(self._file, f"maps and lists are nested deeper than {MAX_DEPTH}", at=(line, column))
+        self._left -= 1
+        if self._left < 0:
+            raise unreadable(self._file, "there are too many values", at=(line, column))
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event.anchor or "", line, column)
         if event.anchor:

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr
 
 from moorage.config.disk import Disk, is_inline_pem
 from moorage.config.section import AlsoCalled, Duration, Finding, OneOf, Section, Struct, shown, under
+from moorage.config.sections.http import pair_problems
 from moorage.config.sections.names import (
     DEFAULT_AGENT_PATH,
     DEFAULT_GUEST_IMAGE,
@@ -48,6 +49,10 @@ class DockerConnectionConfig(Section):
                 yield Finding((name,), "is not a PEM text", "paste the PEM text itself; a path is not read here")
             elif not value and any(parts.values()):
                 yield Finding((name,), "TLS needs cacert, cert and key", "set all three or none")
+        if all(is_inline_pem(value) for value in parts.values()):
+            if wrong := disk.certificates(self.cacert):
+                yield Finding(("cacert",), wrong)
+            yield from pair_problems(disk, self.cert, self.key)
 
 
 class RegistryAuthConfig(Section):

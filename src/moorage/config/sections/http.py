@@ -52,9 +52,10 @@ class TLSConfig(Section):
         ):
             if not given:
                 yield Finding((key,), "the list is empty", f"name at least one {what}, or leave the key out")
-            for index, name in enumerate(given):
-                if name not in known:
-                    yield Finding((key, index), f"unknown {what} {shown(name)}", choose(name, known))
+            unknown = next((index for index, name in enumerate(given) if name not in known), None)
+            if unknown is not None:
+                name = given[unknown]
+                yield Finding((key, unknown), f"unknown {what} {shown(name)}", choose(name, known))
 
 
 class HTTPClientConfig(TLSConfig):
