@@ -87,12 +87,13 @@ class Hook:
         that runs when it ends is cut.  Raises `AuthError`, whose cause is the last `CallError` with its
         code; nothing of the body or of the answer stands in either.
         """
-        log = structlog.get_logger().bind(
-            connectionId=attempt.connection_id,
-            username=attempt.username,
-            url=self._client.url,
-            authtype=self._kind.value,
-        )
+        with structlog.contextvars.bound_contextvars(connectionId=attempt.connection_id):
+            return await self._ask(attempt, body, read, confidential)
+
+    async def _ask(
+        self, attempt: Attempt, body: bytes, read: Callable[[object], _T], confidential: bool
+    ) -> tuple[_T, bool]:
+        log = structlog.get_logger().bind(username=attempt.username, url=self._client.url, authtype=self._kind.value)
         log.debug("asking the service", code=Code.CONFIG_REQUEST if self._kind is HookKind.CONFIG else Code.AUTH)
         failure = self._failure(f"no answer from {self._client.url}", Code.HTTP_CLIENT_CONNECTION_FAILED)
         is_retry = is_calling = False

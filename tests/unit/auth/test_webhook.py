@@ -317,6 +317,7 @@ async def test_any_user_name_can_be_asked_about(server: HookServer, name: str) -
     await provider.close()
     assert server.requests[0].json["username"] == name.replace("\udcff", "\ufffd")
     assert [line["code"] for line in lines if "authtype" in line["details"]] == [Code.AUTH, Code.AUTH_SUCCESSFUL]
+    assert {line["details"]["connectionId"] for line in lines} == {MIA.connection_id}
     assert PASSWORD.decode() not in json.dumps(lines)
 
 
