@@ -61,9 +61,10 @@ class Agent:
     def fingerprint(self) -> str:
         """What the binaries depend on, in one number."""
         digest = hashlib.sha256(f"{self.version} {ARCHITECTURES} {FLAGS}\n".encode())
-        for path in sorted(self.sources.iterdir()):
-            if path.is_file() and not path.name.endswith("_test.go"):
-                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+        for path in sorted(self.sources.rglob("*")):
+            name = path.relative_to(self.sources).as_posix()
+            if path.is_file() and not name.endswith("_test.go") and not name.startswith("testdata/"):
+                digest.update(f"{name} {path.stat().st_size}\n".encode())
                 digest.update(path.read_bytes())
         return digest.hexdigest()
 

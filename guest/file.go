@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -12,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxComplaint bounds what is kept of a file writer's standard error.
@@ -69,7 +70,9 @@ func placeFile(content io.Reader, path string, mode os.FileMode, settled func() 
 		return err
 	}
 	var random [8]byte
-	_, _ = rand.Read(random[:]) // never fails
+	if _, err := unix.Getrandom(random[:], 0); err != nil { // crypto/rand would make the agent much larger
+		return err
+	}
 	if len(name) > 200 {
 		name = name[:200] // room for the rest within NAME_MAX
 	}

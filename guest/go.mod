@@ -11,3 +11,5 @@ require (
 	github.com/kr/fs v0.1.0 // indirect
 	golang.org/x/crypto v0.54.0 // indirect
 )
+
+replace golang.org/x/crypto => ./nossh
