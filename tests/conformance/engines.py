@@ -19,7 +19,7 @@ from moorage.backend.docker.engine import Engine
 from moorage.backend.lease import INSTANCE
 from moorage.config import AppConfig
 from moorage.gateway.contract import Backend, Guest
-from moorage.testing.backend import BackendConformance
+from moorage.testing.suite import Suite
 
 
 @asynccontextmanager
@@ -59,8 +59,8 @@ async def containers(engine: RealEngine, backend: DockerBackend) -> list[str]:
         await client.close()
 
 
-class EngineConformance(BackendConformance):
-    """The suite on a real engine; a subclass says which engine, which image and how."""
+class OnEngine(Suite):
+    """A real engine under test; a subclass says which engine, which image and how."""
 
     execution: ClassVar[Mapping[str, Any]] = {}
     real: RealEngine

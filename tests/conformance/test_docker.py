@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pytest
-from tests.conformance.engines import EngineConformance
+from tests.conformance.engines import OnEngine
 from tests.parts.engine import RealEngine
 
-from moorage.errors import Refused
+from moorage.errors import BackendError, Refused
 from moorage.gateway.contract import Backend, Guest
 from moorage.gateway.model import Program, Size
+from moorage.testing.backend import BackendConformance
 from moorage.testing.streams import Recorder
 from moorage.testing.suite import command, ended, run, start
+from moorage.testing.suite_life import LifeTests
+from moorage.testing.suite_programs import ProgramTests
 from moorage.testing.suite_terminal import terminal
 
 pytestmark = pytest.mark.docker
@@ -23,33 +27,63 @@ pytestmark = pytest.mark.docker
 TRAP = "trap 'echo caught; exit 4' USR1; echo ready; while :; do sleep 0.05; done"
 
 
-class OnDocker(EngineConformance):
-    """The suite on Docker with the busybox image."""
+class OnDocker(OnEngine):
+    """Docker with the busybox image."""
 
     @pytest.fixture(autouse=True)
     def _parts(self, docker_engine: RealEngine, busybox_image: str) -> None:
         self.real, self.image = docker_engine, busybox_image
 
 
-class TestSocket(OnDocker):
+class TestSocket(OnDocker, BackendConformance):
     """Our agent, over a socket in a mounted directory."""
 
     execution: ClassVar[Mapping[str, Any]] = {"stream": "socket"}
 
 
-class TestAttach(OnDocker):
+class TestAttach(OnDocker, BackendConformance):
     """Our agent, over the engine's attach."""
 
     execution: ClassVar[Mapping[str, Any]] = {"stream": "attach"}
 
 
-class TestSession(OnDocker):
+class SessionTests(ProgramTests, LifeTests):
+    """A fresh container for each program: how bytes flow is the same as elsewhere, who shares what is not."""
+
+    async def test_every_exit_code_comes_back(self, guest: Guest) -> None:
+        """Some of them: each takes a container."""
+        results = await asyncio.gather(*(run(guest, f"exit {code}") for code in (0, 1, 77, 255)))
+        assert [result.status.code for result in results] == [0, 1, 77, 255]
+
+    async def test_a_lost_guest_says_so_everywhere(self, backend: Backend) -> None:
+        """What is lost is one program; the next one gets a container of its own."""
+        async with self.opened(backend) as guest:
+            process, recorder = await start(guest, "echo ready; cat")
+            await recorder.until_output(b"ready")
+            await self.lose(backend, guest)
+            with contextlib.suppress(BackendError):
+                assert (await ended(process)).code == 137
+            assert (await run(guest, "echo on")).stdout == b"on\n"
+
+    async def test_a_process_that_had_ended_keeps_its_status_when_the_guest_is_lost(self, backend: Backend) -> None:
+        async with self.opened(backend) as guest:
+            process, recorder = await start(guest, "exit 3")
+            await recorder.until_lost()
+            assert (await ended(process)).code == 3
+
+    async def test_programs_share_nothing(self, guest: Guest) -> None:
+        path = self.path("file")
+        assert (await run(guest, f"echo x > {path}")).status.code == 0
+        assert (await run(guest, f"cat {path}")).status.code == 1
+
+
+class TestSession(OnDocker, SessionTests):
     """Our agent, a fresh container for each program."""
 
     execution: ClassVar[Mapping[str, Any]] = {"mode": "session"}
 
 
-class EngineStarts(EngineConformance):
+class EngineStarts(OnEngine):
     """The engine starts the programs: what that cannot do is told here, test by test."""
 
     has_sftp = False
@@ -100,7 +134,7 @@ async def run_until_exit(guest: Guest, program: Program) -> bytes:
     return bytes(recorder.stdout)
 
 
-class TestContainersshAgent(EngineStarts):
+class TestContainersshAgent(EngineStarts, BackendConformance):
     """The image's own agent: PIDs, signals and files come from it."""
 
     execution: ClassVar[Mapping[str, Any]] = {"agent": "containerssh", "shellCommand": ["/bin/sh"]}
@@ -127,7 +161,7 @@ class WithoutAgent(EngineStarts):
         assert b"no such file" in recorder.stdout
 
 
-class TestNoAgent(WithoutAgent):
+class TestNoAgent(WithoutAgent, BackendConformance):
     """By exec: a program that was started cannot be signalled, so it ends with its guest at the latest."""
 
     execution: ClassVar[Mapping[str, Any]] = {
@@ -164,7 +198,7 @@ class TestNoAgent(WithoutAgent):
         await ended(process)
 
 
-class TestNoAgentSession(WithoutAgent):
+class TestNoAgentSession(WithoutAgent, SessionTests):
     """The program is the container: signals reach it, and nothing else."""
 
     execution: ClassVar[Mapping[str, Any]] = {"disableAgent": True, "mode": "session", "shellCommand": ["/bin/sh"]}

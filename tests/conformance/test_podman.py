@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pytest
-
-from tests.conformance.engines import EngineConformance
+from tests.conformance.engines import OnEngine
 from tests.parts.engine import RealEngine
+
+from moorage.testing.backend import BackendConformance
 
 pytestmark = pytest.mark.podman
 
 
-class OnPodman(EngineConformance):
-    """The suite on Podman with the busybox image."""
+class OnPodman(OnEngine):
+    """Podman with the busybox image."""
 
     cancel_points = 5
 
@@ -23,13 +24,13 @@ class OnPodman(EngineConformance):
         self.real, self.image = podman_engine, podman_busybox_image
 
 
-class TestSocket(OnPodman):
+class TestSocket(OnPodman, BackendConformance):
     """Our agent, over a socket in a mounted directory."""
 
     execution: ClassVar[Mapping[str, Any]] = {"stream": "socket"}
 
 
-class TestAttach(OnPodman):
+class TestAttach(OnPodman, BackendConformance):
     """Our agent, over the engine's attach."""
 
     execution: ClassVar[Mapping[str, Any]] = {"stream": "attach"}

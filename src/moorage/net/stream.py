@@ -64,7 +64,6 @@ class RawStream(abc.ABC):
         self._write_paused = False
         self._closing = False
         self._arrived = asyncio.Event()
-        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # What a concrete stream supplies.
 
@@ -145,9 +144,9 @@ class RawStream(abc.ABC):
             self._paused = False
             asyncio.get_running_loop().call_soon(self._deliver)
 
+    @abc.abstractmethod
     async def wait_closed(self) -> None:
-        """Returns when the connection is gone."""
-        await asyncio.shield(self._gone)
+        """Returns when the connection itself is gone, lingering included."""
 
     def _deliver(self) -> None:
         receiver = self._receiver
@@ -192,8 +191,6 @@ class RawStream(abc.ABC):
             self._ended = True
             self._cause = cause
             self._arrived.set()
-            if not self._gone.done():
-                self._gone.set_result(None)
             self._deliver()
 
     def _on_pause_writing(self) -> None:
@@ -216,6 +213,7 @@ class PlainStream(RawStream, asyncio.Protocol):
         self._eof_sent = False
         self._reading = True
         self._linger: asyncio.TimerHandle | None = None
+        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # asyncio.Protocol
 
@@ -233,6 +231,8 @@ class PlainStream(RawStream, asyncio.Protocol):
             self._on_data(data)
 
     def eof_received(self) -> bool:
+        if self._closing:
+            return False
         self._on_eof()
         self._end_if_done()
         return True
@@ -247,6 +247,8 @@ class PlainStream(RawStream, asyncio.Protocol):
         if self._linger is not None:
             self._linger.cancel()
         self._on_lost(None if self._closing else exc)
+        if not self._gone.done():
+            self._gone.set_result(None)
 
     # RawStream
 
@@ -261,20 +263,33 @@ class PlainStream(RawStream, asyncio.Protocol):
             self._end_if_done()
 
     def close(self) -> None:
-        if self._transport is not None and not self._closing:
-            self._closing = True
-            self._transport.close()
-            if not self._ended:
-                self._linger = asyncio.get_running_loop().call_later(CLOSE_LINGER, self.abort)
+        transport = self._transport
+        if transport is None or self._closing or self._ended:
+            return
+        self._closing = True
+        loop = asyncio.get_running_loop()
+        self._linger = loop.call_later(CLOSE_LINGER, transport.abort)
+        if self._eof:
+            transport.close()
+        else:
+            # A socket that is closed with something unread is reset, and what was written may be lost with it:
+            # so we end our direction and drop what comes until the peer ends the other.
+            if not self._eof_sent:
+                transport.write_eof()
+            transport.resume_reading()
+        loop.call_soon(self._on_lost, None)
 
     def abort(self) -> None:
         self._closing = True
         if self._transport is not None:
             self._transport.abort()
 
+    async def wait_closed(self) -> None:
+        await asyncio.shield(self._gone)
+
     def _want(self, reading: bool) -> None:
         transport = self._transport
-        if transport is None or transport.is_closing() or reading == self._reading or self._eof:
+        if transport is None or transport.is_closing() or reading == self._reading or self._eof or self._closing:
             return
         self._reading = reading
         if reading:
@@ -348,6 +363,9 @@ class TlsStream(RawStream):
     def abort(self) -> None:
         self._closing = True
         self._below.abort()
+
+    async def wait_closed(self) -> None:
+        await self._below.wait_closed()
 
     def _want(self, reading: bool) -> None:
         self._wanted = reading

@@ -156,6 +156,9 @@ class ExecGuest:
             if self._has_agent:
                 async with asyncio.timeout(seconds):
                     controls.pid, demux, early = await read_pid(stream, tty=tty)
+            if program.pty is not None:
+                with contextlib.suppress(EngineError, EngineUnreachableError, OSError):
+                    await controls.resize(program.pty.size)
             process = EngineProcess(stream, receiver, controls, tty=tty, demux=demux, early=early)
         except EOFError as cause:
             stream.abort()
@@ -167,9 +170,6 @@ class ExecGuest:
             stream.abort()
             raise
         self._processes.add(process)
-        if program.pty is not None:
-            with contextlib.suppress(EngineError, EngineUnreachableError, OSError):
-                await controls.resize(program.pty.size)
         process.begin()
         self._clean_ups.begin(self._forget(process), name="docker/forget")
         return process

@@ -111,7 +111,7 @@ class EngineProcess:
         if not self._hung_up and not self._ended.done():
             self._hung_up = True
             self._later(lambda: self._controls.signal("HUP"))
-            self._stream.close()
+            self._stream.abort()
 
     def resize(self, size: Size) -> None:
         """Tell the terminal its new size."""

@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Mapping
 from typing import Final
 
-from moorage.backend.contract import CleanUps
+from moorage.backend.contract import CleanUps, lost
 from moorage.backend.docker.argv import program_argv, program_environment
 from moorage.backend.docker.engine import Engine
 from moorage.backend.docker.failures import EngineError, EngineUnreachableError, backend_error
@@ -38,6 +38,7 @@ class ProgramGuest:
         self._config: DockerConfig = login.config.docker
         self._clean_ups = clean_ups
         self._container = Container(site, login, progress)
+        self._starting: asyncio.Future[Process] | None = None
         self._process: EngineProcess | None = None
         self._exit: asyncio.Task[int] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -45,6 +46,18 @@ class ProgramGuest:
 
     async def start(self, program: Program, receiver: ProcessReceiver) -> Process:
         """Make the container of `program`; see `Guest.start`.  Called once."""
+        if self._closing is not None:
+            raise lost(None)
+        self._starting = asyncio.ensure_future(self._start(program, receiver))
+        try:
+            return await self._starting
+        except asyncio.CancelledError as cause:
+            current = asyncio.current_task()
+            if self._closing is not None and current is not None and not current.cancelling():
+                raise lost(None) from cause
+            raise
+
+    async def _start(self, program: Program, receiver: ProcessReceiver) -> Process:
         execution, container = self._config.execution, self._container
         argv = program_argv(program, shell=execution.shell_command, subsystems=execution.subsystems)
         spec = program_container(
@@ -97,14 +110,14 @@ class ProgramGuest:
         try:
             async with step(Code.DOCKER_CONTAINER_START_FAILED, "start the container"):
                 await _started(engine, identity, seconds)
+            controls = _ProgramControls(engine, identity, self._config, self._exit)
+            if program.pty is not None:
+                with contextlib.suppress(EngineError, EngineUnreachableError, OSError):
+                    await controls.resize(program.pty.size)
         except BaseException:
             stream.abort()
             raise
-        controls = _ProgramControls(engine, identity, self._config, self._exit)
         self._process = process = EngineProcess(stream, receiver, controls, tty=program.pty is not None)
-        if program.pty is not None:
-            with contextlib.suppress(EngineError, EngineUnreachableError, OSError):
-                await controls.resize(program.pty.size)
         process.begin()
         return process
 
@@ -119,6 +132,9 @@ class ProgramGuest:
     async def _close(self) -> None:
         if not self._closed.done():
             self._closed.set_result(None)
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait((self._starting,))
         if self._process is not None:
             self._process.abandon()
         await self._container.remove()
