@@ -27,7 +27,12 @@ def read_pem(value: str) -> str:
     """
     if is_inline_pem(value):
         return value
-    with Path(value).open("rb") as file:
+    # Opened without waiting: a named pipe must not hold everybody up.
+    descriptor = os.open(value, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError("is not a regular file")
+    with os.fdopen(descriptor, "rb") as file:
         content = file.read(MAX_PEM_BYTES + 1)
     if len(content) > MAX_PEM_BYTES:
         raise ValueError("the file is larger than 1 MiB")

@@ -129,7 +129,7 @@ def _content(name: str) -> bytes:
         # Opened without waiting: a named pipe must not hold the start up for ever.
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        mend = "moorage check --config FILE names another" if isinstance(error, FileNotFoundError) else ""
+        mend = "--config FILE names another" if isinstance(error, FileNotFoundError) else ""
         raise unreadable(name, f"cannot be read: {(error.strerror or 'error').lower()}", mend) from error
     if stat.S_ISDIR(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -26,6 +26,8 @@ ANSWER: Final = "config webhook"
 
 _SERVER_SECTIONS: Final = ("ssh", "configserver", "auth", "log", "metrics", "geoip", "audit", "health")
 _DISK: Final = Disk()
+_NOTHING: Final = Disk(look=False)
+"""For sections without effect on a login: what they name is not worth a look."""
 
 
 def overlay(base: Loaded | AppConfig, answer: Mapping[str, Any] | None) -> AppConfig:
@@ -56,7 +58,7 @@ def _findings(result: AppConfig, base: AppConfig) -> Iterator[Finding]:
     for name in _SERVER_SECTIONS:
         section: Section = getattr(result, name)
         if section is not getattr(base, name):
-            yield from under(name, section.problems(_DISK))
+            yield from under(name, section.problems(_NOTHING))
     yield from result.login_problems(_DISK)
     yield from not_built(result)
 

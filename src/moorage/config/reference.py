@@ -11,11 +11,13 @@ from functools import cache
 from itertools import pairwise
 from typing import Any, Final
 
+from moorage.config.problems import dotted
 from moorage.config.reading.kinds import DurationKind, IntKind, ListKind, MapKind, SizeKind
 from moorage.config.reading.shape import Entry, SectionKind, shape_of
 from moorage.config.reading.structs import StructKind, fields_of
 from moorage.config.section import AtLeast, EachOneOf, OneOf, Section
 from moorage.config.sections.root import AppConfig
+from moorage.config.unsupported import NOT_BUILT
 
 _HEAD: Final = """\
 # Configuration reference
@@ -81,7 +83,14 @@ _STRUCT_NOTE: Final = {
 
 def page() -> str:
     """The whole page, as Markdown."""
-    return _HEAD + "".join(_sections()) + "".join(_structs())
+    return _HEAD + "".join(_missing()) + "".join(_sections()) + "".join(_structs())
+
+
+def _missing() -> Iterator[str]:
+    yield "\n## Not available yet\n\nSwitching one of these on is an error that names the key.\n\n"
+    yield "| key | what |\n|---|---|\n"
+    for feature in NOT_BUILT:
+        yield f"| {_code(dotted(feature.path))} | {feature.what} |\n"
 
 
 def _sections() -> Iterator[str]:

@@ -38,8 +38,8 @@ def _differing(section: Section, default: Section, path: Path, loaded: Loaded, s
     for entry in shape_of(type(section)).entries.values():
         value, usual = getattr(section, entry.attribute), getattr(default, entry.attribute)
         inner = (*path, entry.key)
-        if isinstance(entry.kind, SectionKind) and value is not None and usual is not None:
-            yield from _differing(value, usual, inner, loaded, secrets)
+        if isinstance(entry.kind, SectionKind) and value is not None:
+            yield from _differing(value, usual or entry.kind.section(), inner, loaded, secrets)
         elif value != usual:
             shown = entry.kind.dump(value, secrets)
             if isinstance(shown, dict) and shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,12 +46,15 @@ def test_what_is_no_certificate_or_key_is_said(tmp_path: Path, pair: tuple[str, 
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe")
     assert disk.certificates(str(binary)) == "the file is not a PEM text"
-    assert disk.certificates(str(tmp_path)) == "the file cannot be read: is a directory"
+    assert disk.certificates(str(tmp_path)) == "is not a regular file"
     assert (
         disk.certificates("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")
         == "the certificate is damaged"
     )
     assert disk.private_key("-----BEGIN ENCRYPTED PRIVATE KEY-----\n") != ""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert disk.private_key(str(pipe)) == "is not a regular file"
     large = tmp_path / "large"
     large.write_bytes(b"a" * (1024 * 1024 + 1))
     assert disk.private_key(str(large)) == "the file is larger than 1 MiB"
