@@ -328,7 +328,7 @@ class Channel:
                 queue[0] = head[size:]
             self._credit -= size
             stream.send_data(self.number, head[:size])
-        if queue:
+        if queue or self.state not in (State.OPEN, State.FLUSHING):
             return
         if self._eof_wanted and not self._eof_sent:
             self._eof_sent = True
@@ -369,7 +369,7 @@ class Channel:
         self._queue.clear()
 
     def _stderr_received(self, data: bytes) -> None:
-        raise NotImplementedError
+        """Deliver error output; comes only where `takes_stderr`."""
 
     def _check_close(self) -> None:
         """Raise `ProtocolError` if the agent may not close now."""

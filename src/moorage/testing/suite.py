@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import itertools
@@ -41,7 +42,7 @@ class Result:
     stderr: bytes
 
 
-class Suite:
+class Suite(abc.ABC):
     """A backend under test: what a test module gives, and what the tests build on.
 
     A module inherits `moorage.testing.backend.BackendConformance` and supplies the fixture ``backend``,
@@ -67,13 +68,13 @@ class Suite:
         """The configuration of every login of the suite."""
         return AppConfig()
 
+    @abc.abstractmethod
     async def leftovers(self, backend: Backend) -> list[str]:
         """All that guests of `backend` have left behind, one line for each thing: containers, processes, files."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def lose(self, backend: Backend, guest: Guest) -> None:
         """Break `guest` from outside, as a crash would: kill its container or its agent."""
-        raise NotImplementedError
 
     # ---- for the tests
 

@@ -274,6 +274,21 @@ async def test_close_sends_what_was_written_and_abort_does_not(agents: list[Peer
         await hand.send(frames.encode(frames.CLOSE, channel.number))
 
 
+async def test_after_close_nothing_more_is_sent_on_a_channel(agents: list[PeerAgent]) -> None:
+    hand = Hand()
+    link = await joined(agents, hand)
+    channel, _ = await opened(link, hand, window=10)
+    channel.write(bytes(100))
+    channel.write_eof()
+    channel.abort()
+    await hand.receive_type(frames.CLOSE)
+    await hand.send(frames.encode_window(1, 1000), frames.encode(frames.CLOSE, 1))
+    link.pause_writing()
+    link.resume_writing()
+    await hand.send(frames.encode(frames.PING, 0))
+    assert (await hand.receive()).type == frames.PONG
+
+
 async def test_a_channel_of_bytes_ends_when_the_agent_closes(agents: list[PeerAgent]) -> None:
     hand = Hand()
     link = await joined(agents, hand)
