@@ -90,7 +90,7 @@ class ConfigHook:
             url=self._client.url,
         )
         try:
-            config = overlay(self._base, said.config) if said.config else self._base
+            config = overlay(self._base, said.config)
         except ConfigError as error:
             raise ConfigError(
                 f"the configuration from {self._client.url} cannot be used: {error}",

@@ -173,6 +173,19 @@ async def test_with_a_server_it_is_asked_for_a_minute_at_most(server: HookServer
     await source.close()
 
 
+@pytest.mark.parametrize("with_server", [True, False])
+async def test_a_configuration_that_was_read_again_counts_for_later_logins(
+    server: HookServer, with_server: bool
+) -> None:
+    url = server.url if with_server else ""
+    source = config_source(config(url))
+    source.rebase(load_text("docker: {execution: {container: {image: new-image}}}", "config.yaml").config)
+    effective, _ = await source.resolve(LOGIN)
+    await source.close()
+    assert effective.docker.execution.container["Image"] == "new-image"
+    assert len(server.requests) == with_server
+
+
 def test_settings_that_cannot_be_used_stop_the_start() -> None:
     broken = AppConfig.model_validate({"configserver": {"url": "https://h/", "cacert": "/nowhere"}})
     with pytest.raises(ConfigError, match="configserver"):
