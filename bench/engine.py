@@ -137,7 +137,7 @@ def _busybox_tar(busybox: Path) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         tar.add(busybox.resolve(), "bin/busybox")
-        for name in ("sh", "cat", "echo", "head", "sleep", "true"):
+        for name in ("sh", "cat", "echo", "dd", "sleep", "true"):
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname, link.mode = tarfile.SYMTYPE, "busybox", 0o777
             tar.addfile(link)

@@ -15,23 +15,30 @@ from bench.targets import Target
 def measure(report: Report, targets: Sequence[Target], engine: Engine | None, *, rounds: int) -> None:
     """One login after the other, the targets by turns, so that a drift of the machine meets all of them."""
     seconds: dict[str, list[float]] = {target.name: [] for target in targets}
+    after: dict[str, list[float]] = {target.name: [] for target in targets}
     started: list[float] = []
     for turn in range(rounds + 1):
         for target in targets:
-            value = _first_output(target)
+            whole, part = _first_output(target)
             if turn:  # the first round warms the caches
-                seconds[target.name].append(value)
+                seconds[target.name].append(whole)
+                after[target.name].append(part)
         if engine is not None:
             start, first = engine.first_login(["echo", "hi"])
             if turn:
                 started.append(start)
                 seconds.setdefault("engine", []).append(first)
     samples = {name: Sample(values) for name, values in seconds.items()}
+    parts = {name: Sample(values) for name, values in after.items()}
     report.times("login to first output, ms (median / p95)", samples)
+    report.times("of it after authentication, ms", parts)
     if engine is not None:
         floor = Sample(started)
         report.times("the engine's create + start alone, ms", {"engine": floor})
         report.at_most("login, docker : create + start", samples["docker"].median / floor.median, 1.25)
+        report.at_most(
+            "login after authentication, docker : create + start", parts["docker"].median / floor.median, 1.25
+        )
         report.at_most("login, docker, p95 : median", samples["docker"].p95 / samples["docker"].median, 2)
     report.at_most("login, sandbox : sshd", samples["sandbox"].median / samples["sshd"].median, 1)
     report.at_most("login, sandbox, p95 : median", samples["sandbox"].p95 / samples["sandbox"].median, 2)
@@ -56,16 +63,26 @@ def measure_rate(report: Report, targets: Sequence[Target], engine: Engine | Non
     report.figure("logins a second, 8 at a time", {name: f"{rate:.1f}" for name, rate in rates.items()})
 
 
-def _first_output(target: Target) -> float:
-    """Seconds until ``ssh host echo hi`` has given its first byte."""
-    command = target.client.command("echo", "hi")
+def _first_output(target: Target) -> tuple[float, float]:
+    """Seconds until ``ssh host echo hi`` has given its first byte: from its start, and from its authentication."""
+    command = target.client.command("echo", "hi", options=["LogLevel=VERBOSE"])
+    pipe = subprocess.PIPE
     begun = time.perf_counter()
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=target.client.environment
+        command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=target.client.environment
     ) as client:
         assert client.stdout is not None
+        assert client.stderr is not None
+        said = b""
+        while b"Authenticated to" not in said:
+            line = client.stderr.readline()
+            if not line:
+                raise RuntimeError(f"{target.name}: no login: {said!r}")
+            said += line
+        authenticated = time.perf_counter()
         first = client.stdout.read(1)
-        seconds = time.perf_counter() - begun
+        ended = time.perf_counter()
+        client.communicate()
     if first != b"h" or client.returncode:
         raise RuntimeError(f"{target.name}: the login gave {first!r} and status {client.returncode}")
-    return seconds
+    return ended - begun, ended - authenticated

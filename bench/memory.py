@@ -51,11 +51,7 @@ async def _idle(target: Target, count: int) -> tuple[float, list[float]]:
     before = server_side()
     kept = await asyncio.gather(*(login() for _ in range(count)))
     after = server_side()
-    agents = [
-        float(memory_kib(pid, "Pss"))
-        for pid in tree([target.pid, *target.guests()])
-        if program(pid).startswith("moorage-agent") and pid != target.pid
-    ]
+    agents = [float(memory_kib(pid, "Pss")) for pid in tree([target.pid, *target.guests()]) if program(pid) == "agent"]
     for connection in [*warm, *kept]:
         connection.close()
     await asyncio.gather(*(connection.wait_closed() for connection in [*warm, *kept]))

@@ -39,7 +39,7 @@ def main() -> None:
         with all_targets(Path(scratch), engine) as targets:
             login.measure(report, targets, engine, rounds=5 if quick else 25)
             command.measure(report, targets, engine, rounds=20 if quick else 100)
-            throughput.measure(report, targets, megabytes=100 if quick else 400, rounds=1 if quick else 3)
+            throughput.measure(report, targets, megabytes=100 if quick else 400, rounds=2 if quick else 5)
             memory.measure(report, targets, sessions=20 if quick else 200)
             login.measure_rate(report, targets, engine, logins=16 if quick else 48)
     print(f"\n{report.text()}\n\nTook {time.monotonic() - begun:.0f} s.")

@@ -110,5 +110,10 @@ def all_targets(directory: Path, engine: Engine | None) -> Iterator[list[Target]
 
 def _container_processes(engine: Engine) -> list[int]:
     """The first process of each container that runs the benchmark's image."""
-    ids = [container["Id"] for container in engine.call("GET", "/containers/json") if container["Image"] == IMAGE]
-    return [int(engine.call("GET", f"/containers/{id_}/json")["State"]["Pid"]) for id_ in ids]
+
+    def pids() -> list[int]:
+        found = [c["Id"] for c in engine.call("GET", "/containers/json?all=1") if c["Image"] == IMAGE]
+        return [int(engine.call("GET", f"/containers/{id_}/json")["State"]["Pid"]) for id_ in found]
+
+    # A guest may be at work before the engine knows that it has started.
+    return until(lambda: found if all(found := pids()) and found else [], "the engine knows the guests' processes")
