@@ -6,6 +6,8 @@ is started with files, bridge and socket of its own, so that nothing on the mach
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import http.client
 import os
 import signal
@@ -22,6 +24,7 @@ from tests.parts import need
 
 _DEFAULT_SOCKET = Path("/var/run/docker.sock")
 _READY_SECONDS = 60.0
+_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,11 @@ def wait_ready(path: Path, process: subprocess.Popen[bytes], log: Path) -> None:
         time.sleep(0.05)
 
 
+def die_with_parent() -> None:
+    """Ends a part when its test run is killed; runs between fork and exec."""
+    _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End a part that we started: kindly, then for sure."""
     process.send_signal(signal.SIGTERM)
@@ -109,7 +117,7 @@ def _private() -> Iterator[RealEngine]:
     home = need.cache() / "docker"
     home.mkdir(exist_ok=True)
     # One daemon a data root: test runs at the same time each get a root of their own.
-    with _free_root(home) as root, tempfile.TemporaryDirectory(prefix="moorage-engine-") as scratch:
+    with _free_root(home) as (root, lock), tempfile.TemporaryDirectory(prefix="moorage-engine-") as scratch:
         run = Path(scratch)
         log = root.with_suffix(".log")
         with _bridge(f"mrg{os.getpid() % 100000}") as bridge, log.open("wb") as output:
@@ -130,6 +138,8 @@ def _private() -> Iterator[RealEngine]:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=(lock,),  # the root stays taken for as long as anything of this engine lives
+                preexec_fn=die_with_parent,
             )
             try:
                 wait_ready(path, process, log)
@@ -140,13 +150,11 @@ def _private() -> Iterator[RealEngine]:
 
 
 @contextmanager
-def _free_root(home: Path) -> Iterator[Path]:
-    import fcntl
-
+def _free_root(home: Path) -> Iterator[tuple[Path, int]]:
     for number in range(16):
         with (home / f"{number}.lock").open("w") as lock, suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield home / str(number)
+            yield home / str(number), lock.fileno()
             return
     raise RuntimeError("16 test runs at once are too many")
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.parts import need
-from tests.parts.engine import RealEngine, stop, wait_ready
+from tests.parts.engine import RealEngine, die_with_parent, stop, wait_ready
 
 # Without limits of its own every start fails on a machine with lower ones; cgroupfs needs no systemd.
 _CONFIGURATION = """\
@@ -45,6 +45,7 @@ def podman() -> Iterator[RealEngine]:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=die_with_parent,
             )
             try:
                 wait_ready(path, process, log)
