@@ -11,12 +11,8 @@ class ConfigServerConfig(HTTPClientConfig):
     """The configuration webhook; off while `url` is empty."""
 
     transmit_sensitive_metadata: bool = False
-    """Accepted and without effect: the webhook is never sent values that are marked as sensitive."""
+    """Send values that are marked as sensitive to this webhook and to those of `auth`. Off: they are left out."""
 
     def problems(self, disk: Disk) -> Iterator[Finding]:
         if self.url:
             yield from super().problems(disk)
-
-    def warnings(self) -> Iterator[Finding]:
-        if self.transmit_sensitive_metadata:
-            yield Finding(("transmitSensitiveMetadata",), "has no effect", "remove it")

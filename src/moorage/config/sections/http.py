@@ -65,7 +65,7 @@ class HTTPClientConfig(TLSConfig):
     """The service's address, `http://…` or `https://…`. A user and password in it are sent as Basic authentication."""
 
     allow_redirects: bool = False
-    """Follow redirects, a bounded number of them. Off: a redirect is an error."""
+    """Follow redirects, ten at most. Off: a redirect is an error."""
 
     timeout: Annotated[Duration, AtLeast(timedelta(milliseconds=100))] = timedelta(seconds=2)
     """The longest time that one request may take; at least 100ms."""
@@ -85,8 +85,21 @@ class HTTPClientConfig(TLSConfig):
         if self.cacert and (wrong := disk.certificates(self.cacert)):
             yield Finding(("cacert",), wrong)
         yield from pair_problems(disk, self.cert, self.key)
-        if self.url.lower().startswith("https://"):
+        if self.is_tls:
             yield from self.tls_problems()
+
+    def warnings(self) -> Iterator[Finding]:
+        if self.is_tls and self.model_fields_set & {"curves", "cipher"}:
+            from moorage.net.tls import unhonoured
+
+            for sentence in unhonoured(curves=self.curves, ciphers=self.cipher):
+                key, _, what = sentence.partition(": ")
+                yield Finding((key,), what)
+
+    @property
+    def is_tls(self) -> bool:
+        """True if the service is called over TLS."""
+        return self.url.lower().startswith("https://")
 
 
 class HTTPServerConfig(TLSConfig):
