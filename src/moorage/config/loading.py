@@ -126,7 +126,7 @@ def _validation_problems(error: ValidationError, document: Document) -> list[Pro
 
 def _content(name: str) -> bytes:
     try:
-        # Opened without waiting: a named pipe must not hold the start up for ever.
+        # Opened without waiting: a pipe that nobody writes to must not hold the start up for ever.
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         mend = "--config FILE names another" if isinstance(error, FileNotFoundError) else ""
@@ -134,8 +134,9 @@ def _content(name: str) -> bytes:
     if stat.S_ISDIR(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise unreadable(name, "is a directory, not a file")
+    os.set_blocking(descriptor, True)
     with os.fdopen(descriptor, "rb") as file:
-        content = file.read(MAX_BYTES + 1) or b""
+        content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise unreadable(name, "is larger than 4 MiB")
     return content

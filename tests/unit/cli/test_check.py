@@ -140,6 +140,23 @@ def test_a_directory_and_a_pipe_are_no_files(tmp_path: Path) -> None:
     assert "EOF: the file is empty" in check(pipe).stdout
 
 
+def test_a_pipe_with_a_writer_is_read_to_its_end() -> None:
+    reading, writing = os.pipe()
+    program = "from moorage.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "check", "--config", f"/dev/fd/{reading}"],
+        pass_fds=[reading],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        os.close(reading)
+        with os.fdopen(writing, "w") as file:
+            file.write(GOOD)
+        output, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "ssh.listen" in output
+
+
 def test_without_an_option_the_file_of_the_working_directory_is_checked(file: Path) -> None:
     done = moorage("check", cwd=file.parent)
     assert done.returncode == 0

@@ -203,7 +203,7 @@ def test_a_users_file_beside_a_chosen_method_switches_nothing_on(read: Read) -> 
     ("text", "key", "what"),
     [
         ("{}", "auth", "nobody can log in"),
-        ("configserver: {url: 'https://h', cipher: [TLS_AES_128_GCM_SHA256]}", "configserver.cipher", "cannot be chosen"),
+        ("configserver: {url: 'https://h', cipher: TLS_AES_128_GCM_SHA256}", "configserver.cipher", "cannot be chosen"),
         ("ssh: {ciphers: [tripledescbcID, aes128-ctr]}", "ssh.ciphers[0]", "names no cipher"),
         ("docker: {execution: {disableAgent: true}}", "docker.execution.disableAgent", "without an agent"),
         (
