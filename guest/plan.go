@@ -56,19 +56,16 @@ func (p *plan) identify(request *openRequest, where accounts) *problem {
 	if refused != nil {
 		return refused
 	}
-	if wanted.uid == own.uid && wanted.gid == own.gid && own.uid != 0 {
-		// Only root may set groups; as ourselves we have those that we were given.
-		if request.Groups == nil || sameGroups(wanted.groups) {
-			p.as = wanted
-			return nil
-		}
-	}
 	p.as = wanted
+	if wanted.uid == own.uid && wanted.gid == own.gid && (request.Groups == nil || own.uid != 0 && haveGroups(wanted.groups)) {
+		return nil // ourselves, with the groups that we were given: not even root may always set them
+	}
 	p.credential = &syscall.Credential{Uid: wanted.uid, Gid: wanted.gid, Groups: wanted.groups}
 	return nil
 }
 
-func sameGroups(wanted []uint32) bool {
+// haveGroups: only root may set groups.
+func haveGroups(wanted []uint32) bool {
 	have, err := os.Getgroups()
 	if err != nil {
 		return false
@@ -124,11 +121,15 @@ func (p *plan) environ(request *openRequest) *problem {
 }
 
 func (p *plan) directory(request *openRequest) *problem {
+	here, _ := os.Getwd()
 	if len(request.Cwd) > 0 {
 		if !usable(request.Cwd) {
 			return &problem{"invalid", "the directory's name has a zero byte"}
 		}
 		p.cwd = string(request.Cwd)
+		if !filepath.IsAbs(p.cwd) {
+			p.cwd = filepath.Join("/", here, p.cwd)
+		}
 		if info, err := os.Stat(p.cwd); err != nil || !info.IsDir() {
 			return &problem{"cwd", p.cwd + ": no such directory"}
 		}
@@ -138,7 +139,6 @@ func (p *plan) directory(request *openRequest) *problem {
 		return nil
 	}
 	home, _ := lookup(p.env, "HOME")
-	here, _ := os.Getwd()
 	p.cwd = "/"
 	for _, directory := range []string{here, home} {
 		if strings.HasPrefix(directory, "/") && directory != "/" && p.mayEnter(directory) {
@@ -149,8 +149,8 @@ func (p *plan) directory(request *openRequest) *problem {
 	return nil
 }
 
-// mayEnter says whether the process will be able to change to directory: by asking the kernel for
-// ourselves, by the permission bits for another user (access lists and root's powers are not seen).
+// mayEnter says whether the process will be able to change to directory, an absolute path: by asking the kernel for
+// ourselves, by the permission bits of all directories on the way for another user (access lists are not seen).
 func (p *plan) mayEnter(directory string) bool {
 	info, err := os.Stat(directory)
 	if err != nil || !info.IsDir() {
@@ -159,7 +159,15 @@ func (p *plan) mayEnter(directory string) bool {
 	if p.credential == nil {
 		return unix.Access(directory, unix.X_OK) == nil
 	}
-	return p.credential.Uid == 0 || mayExecute(info, p.credential)
+	for way := filepath.Clean(directory); p.credential.Uid != 0; way = filepath.Dir(way) {
+		if info, err := os.Stat(way); err != nil || !mayExecute(info, p.credential) {
+			return false
+		}
+		if way == "/" {
+			break
+		}
+	}
+	return true
 }
 
 func mayExecute(info os.FileInfo, who *syscall.Credential) bool {

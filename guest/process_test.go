@@ -475,6 +475,22 @@ func TestOtherUser(t *testing.T) {
 			t.Errorf("%s is %q %q", user, s.stdout.String(), s.stderr.String())
 		}
 	}
+	closed := t.TempDir()
+	_ = os.Mkdir(closed+"/inside", 0o755)
+	_ = os.Chmod(closed, 0o700)
+	if got := g.open(with(shell(":"), object{"user": "nobody", "cwd": []byte(closed + "/inside")})).refusal(); got != "cwd" {
+		t.Error(got)
+	}
+	if s := g.open(with(shell("pwd"), object{"user": "nobody", "cwd": []byte("testdata")})); s.answer.kind == typeOpened {
+		if s.wait(); !strings.HasSuffix(s.stdout.String(), "/testdata\n") {
+			t.Errorf("%q", s.stdout.String())
+		}
+	} else if s.refusal() != "cwd" { // this very directory may be closed to others
+		t.Errorf("%s", s.answer.payload)
+	}
+	if s := g.open(with(shell("pwd"), object{"user": "4321"})); s.wait() != "code 0" {
+		t.Errorf("a user without a home: %v", s.exit)
+	}
 	s := g.open(with(shell("id -G; tty >/dev/tty"), object{"user": "nobody", "groups": []string{"5", "daemon"}, "pty": terminal}))
 	if s.wait() != "code 0" || !strings.HasPrefix(s.stdout.String(), "65534 1 5\r\n/dev/") {
 		t.Errorf("%q", s.stdout.String())

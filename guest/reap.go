@@ -21,27 +21,43 @@ type child struct {
 
 // A nursery starts processes and reaps: its own children, and every orphan that falls to it as PID 1 or subreaper.
 type nursery struct {
-	mu       sync.Mutex // held while starting, so that no child is reaped before it is known
+	mu       sync.Mutex // never held while anything waits
 	children map[int]*child
+	starting int                        // starts under way
+	early    map[int]syscall.WaitStatus // who was reaped meanwhile, and may be one of those
 	closed   bool
 }
 
-func newNursery() *nursery { return &nursery{children: make(map[int]*child)} }
+func newNursery() *nursery {
+	return &nursery{children: make(map[int]*child), early: make(map[int]syscall.WaitStatus)}
+}
 
-// start runs a program as syscall.ForkExec does.
+// start runs a program as syscall.ForkExec does. It may wait for the program's file.
 func (n *nursery) start(path string, argv []string, attr *syscall.ProcAttr) (*child, error) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	if n.closed {
+		n.mu.Unlock()
 		return nil, syscall.ESHUTDOWN
 	}
+	n.starting++
+	n.mu.Unlock()
 	pid, err := syscall.ForkExec(path, argv, attr)
-	if err != nil {
-		return nil, err
-	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.starting--
 	c := &child{pid: pid, ended: make(chan struct{})}
-	n.children[pid] = c
-	return c, nil
+	if err == nil {
+		n.children[pid] = c
+		if status, ended := n.early[pid]; ended {
+			n.ended(pid, status)
+		} else if n.closed {
+			_ = syscall.Kill(-pid, syscall.SIGKILL)
+		}
+	}
+	if n.starting == 0 {
+		clear(n.early)
+	}
+	return c, err
 }
 
 // reap takes every status that is there; it is called at each SIGCHLD. It reports whether children are left.
@@ -57,11 +73,18 @@ func (n *nursery) reap() (left bool) {
 		if err != nil || pid <= 0 {
 			return err == nil
 		}
-		if c := n.children[pid]; c != nil {
-			delete(n.children, pid)
-			c.status = status
-			close(c.ended)
-		}
+		n.ended(pid, status)
+	}
+}
+
+// ended is called with n.mu held.
+func (n *nursery) ended(pid int, status syscall.WaitStatus) {
+	if c := n.children[pid]; c != nil {
+		delete(n.children, pid)
+		c.status = status
+		close(c.ended)
+	} else if n.starting > 0 {
+		n.early[pid] = status
 	}
 }
 

@@ -9,7 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const dialDeadline = 2 * time.Second
+const (
+	dialDeadline = 2 * time.Second
+	endDeadline  = 3 * time.Second
+)
 
 // An agent is what serves one stream.
 type agent struct {
@@ -39,6 +42,7 @@ func serve(options serveOptions) int {
 	case err = <-ended:
 	case <-stop:
 	}
+	time.AfterFunc(endDeadline, func() { os.Exit(1) }) // whatever keeps us
 	a.nursery.end()
 	if err != nil {
 		complain("%v", err)
