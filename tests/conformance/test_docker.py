@@ -71,6 +71,11 @@ class SessionTests(ProgramTests, LifeTests):
             await recorder.until_lost()
             assert (await ended(process)).code == 3
 
+    async def test_a_signal_says_whether_there_is_a_core(self, guest: Guest) -> None:
+        """The core itself is gone with its container, so that only its signal can be compared."""
+        status = (await run(guest, "kill -SEGV $$; sleep 60")).status
+        assert status.signal == "SEGV" if self.has_signals else status.code == 139
+
     async def test_programs_share_nothing(self, guest: Guest) -> None:
         path = self.path("file")
         assert (await run(guest, f"echo x > {path}")).status.code == 0
@@ -201,7 +206,12 @@ class TestNoAgent(WithoutAgent, BackendConformance):
 class TestNoAgentSession(WithoutAgent, SessionTests):
     """The program is the container: signals reach it, and nothing else."""
 
-    execution: ClassVar[Mapping[str, Any]] = {"disableAgent": True, "mode": "session", "shellCommand": ["/bin/sh"]}
+    execution: ClassVar[Mapping[str, Any]] = {
+        "disableAgent": True,
+        "mode": "session",
+        "shellCommand": ["/bin/sh"],
+        "host": {"Init": True},  # a first process has no default actions for signals
+    }
 
     @pytest.fixture(autouse=True)
     def _parts(self, docker_engine: RealEngine, busybox_image: str) -> None:

@@ -6,7 +6,6 @@ is started with files, bridge and socket of its own, so that nothing on the mach
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import http.client
 import os
@@ -24,7 +23,6 @@ from tests.parts import need
 
 _DEFAULT_SOCKET = Path("/var/run/docker.sock")
 _READY_SECONDS = 60.0
-_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +78,9 @@ def wait_ready(path: Path, process: subprocess.Popen[bytes], log: Path) -> None:
         time.sleep(0.05)
 
 
-def die_with_parent() -> None:
-    """Ends a part when its test run is killed; runs between fork and exec."""
-    _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def dying_with_us() -> list[str]:
+    """What stands in front of a part's command so that it ends when its test run is killed."""
+    return [need.program("setpriv", "util-linux"), "--pdeathsig", "TERM"]
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -124,6 +122,7 @@ def _private() -> Iterator[RealEngine]:
             path = run / "docker.sock"
             process = subprocess.Popen(
                 [
+                    *dying_with_us(),
                     dockerd,
                     f"--data-root={root}",
                     f"--exec-root={run / 'exec'}",
@@ -139,7 +138,6 @@ def _private() -> Iterator[RealEngine]:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 pass_fds=(lock,),  # the root stays taken for as long as anything of this engine lives
-                preexec_fn=die_with_parent,
             )
             try:
                 wait_ready(path, process, log)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.parts import need
-from tests.parts.engine import RealEngine, die_with_parent, stop, wait_ready
+from tests.parts.engine import RealEngine, dying_with_us, stop, wait_ready
 
 # Without limits of its own every start fails on a machine with lower ones; cgroupfs needs no systemd.
 _CONFIGURATION = """\
@@ -39,13 +39,12 @@ def podman() -> Iterator[RealEngine]:
         common = [*places, "--storage-driver=vfs"]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [binary, *common, "system", "service", "--time=0", f"unix://{path}"],
+                [*dying_with_us(), binary, *common, "system", "service", "--time=0", f"unix://{path}"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent,
             )
             try:
                 wait_ready(path, process, log)

@@ -60,6 +60,8 @@ def _relay(connection: socket.socket, context: ssl.SSLContext, target: Path, ope
         _shake_hands(connection, secure, incoming, outgoing)
         plain.connect(str(target))
         reading = {connection, plain}
+        if not _decrypted(secure, plain):  # what came together with the end of the handshake
+            return
         while reading:
             ready, _, _ = select.select(list(reading), [], [])
             if plain in ready:
