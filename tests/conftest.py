@@ -1,3 +1,10 @@
 """What every test may ask for."""
 
+from hypothesis import settings
+
 pytest_plugins = ["tests.parts.plugin"]
+
+# No test is timed; `make nightly` asks for the second profile.
+settings.register_profile("suite", deadline=None)
+settings.register_profile("nightly", deadline=None, max_examples=5000)
+settings.load_profile("suite")

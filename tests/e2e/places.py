@@ -32,7 +32,9 @@ def sandbox_config() -> dict[str, Any]:
 def docker_config(host: str, image: str, **execution: Any) -> dict[str, Any]:
     """The part of a configuration that chooses Docker with `image`."""
     container = {"image": image, "env": [f"GUEST_SECRET=env-{CANARY}"]}
-    settings = {"container": container, "host": {"networkmode": "none"}, "imagePullPolicy": "Never", **execution}
+    registry = {"username": "mia", "password": f"registry-{CANARY}"}
+    fixed = {"container": container, "host": {"networkmode": "none"}, "imagePullPolicy": "Never", "auth": registry}
+    settings = {**fixed, **execution}
     return {"backend": "docker", "docker": {"connection": {"host": host}, "execution": settings}}
 
 
