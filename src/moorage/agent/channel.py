@@ -174,7 +174,7 @@ class Channel:
             raise ProtocolError(f"channel {self.number}: {-self._granted} bytes more than its window")
         if self.state is not State.OPEN:
             return
-        if self._held or self._kept:
+        if self._held:
             self._kept.add(kind, data)
         else:
             self._hand_on(kind, data)

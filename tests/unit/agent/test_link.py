@@ -10,7 +10,7 @@ import pytest
 from moorage.agent import frames
 from moorage.agent.channel import GIVE_BACK, WINDOW_SIZE, Channel
 from moorage.agent.frames import MAX_WINDOW, Frame
-from moorage.agent.link import MAX_CHANNELS, AgentLink, LinkError, OpenRefused
+from moorage.agent.link import CROWD, CROWDED_READ_SIZE, MAX_CHANNELS, READ_SIZE, AgentLink, LinkError, OpenRefused
 from moorage.errors import Refused
 from moorage.gateway.contract import Receiver, Transport
 from moorage.gateway.model import Address
@@ -152,6 +152,22 @@ async def test_the_receiver_is_called_only_once_the_opener_has_the_channel(agent
     assert recorder.calls == ["eof_received", "connection_lost"]
 
 
+async def test_a_full_stream_is_told_only_once_the_opener_has_the_channel(
+    agents: list[PeerAgent],
+) -> None:
+    link = await joined(agents, PeerAgent())
+    recorder = Recorder()
+    opening = asyncio.create_task(link.open({}, lambda link, number: Channel(link, number, recorder)))
+    while not opening.done():
+        link.pause_writing()
+        assert recorder.calls == []
+        link.resume_writing()
+        await asyncio.sleep(0)
+    link.pause_writing()
+    await recorder.until(lambda: recorder.is_writing_paused)
+    assert recorder.calls == ["pause_writing"]
+
+
 async def test_a_cancelled_open_is_closed_when_the_agent_accepts(agents: list[PeerAgent]) -> None:
     hand = Hand()
     link = await joined(agents, hand)
@@ -220,6 +236,61 @@ async def test_a_window_is_given_back_in_large_portions_for_what_was_taken(agent
     for _ in range(WINDOW_SIZE // GIVE_BACK):
         assert (await hand.receive_type(frames.WINDOW)).payload == GIVE_BACK.to_bytes(4, "big")
     assert recorder.count == GIVE_BACK + WINDOW_SIZE
+
+
+async def test_a_reader_that_pauses_in_the_middle_of_a_portion_gives_nothing_back(agents: list[PeerAgent]) -> None:
+    hand = Hand()
+    link = await joined(agents, hand)
+    channel, recorder = await opened(link, hand)
+    recorder.on_data = lambda data: channel.pause_reading() if recorder.count >= GIVE_BACK else None
+    await hand.send(frames.encode(frames.DATA, 1, bytes(65_536)) * (GIVE_BACK // 65_536), frames.encode(frames.PING, 0))
+    assert (await hand.receive()).type == frames.PONG
+    recorder.on_data = None
+    channel.resume_reading()
+    assert await hand.receive() == (frames.WINDOW, 1, GIVE_BACK.to_bytes(4, "big"))
+
+
+async def test_after_many_tiny_frames_the_next_read_is_short(agents: list[PeerAgent]) -> None:
+    hand = Hand()
+    link = await joined(agents, hand)
+    _, recorder = await opened(link, hand)
+    assert len(link.get_buffer(-1)) == READ_SIZE
+    link.data_received(frames.encode(frames.DATA, 1, b"x") * (CROWD + 1))
+    assert len(link.get_buffer(-1)) == CROWDED_READ_SIZE
+    link.data_received(frames.encode(frames.DATA, 1, bytes(1000)))
+    assert len(link.get_buffer(-1)) == READ_SIZE
+    assert recorder.count == CROWD + 1001
+
+
+async def test_closing_drops_what_a_paused_reader_has_not_taken(agents: list[PeerAgent]) -> None:
+    hand = Hand()
+    link = await joined(agents, hand)
+    channel, recorder = await opened(link, hand)
+    channel.pause_reading()
+    await hand.send(frames.encode(frames.DATA, 1, b"x"), frames.encode(frames.EOF, 1), frames.encode(frames.CLOSE, 1))
+    await hand.receive_type(frames.CLOSE)
+    channel.close()
+    channel.close()
+    await recorder.until_lost()
+    channel.resume_reading()
+    link.settle()
+    assert recorder.calls == ["connection_lost"]
+    assert not recorder.stdout
+
+
+async def test_what_a_paused_reader_has_not_taken_outlives_the_link(agents: list[PeerAgent]) -> None:
+    hand = Hand()
+    link = await joined(agents, hand)
+    channel, recorder = await opened(link, hand)
+    channel.pause_reading()
+    await hand.send(frames.encode(frames.DATA, 1, b"x"), frames.encode(frames.EOF, 1), frames.encode(frames.CLOSE, 1))
+    await hand.receive_type(frames.CLOSE)
+    await hand.close()
+    assert await over(link) is not None
+    channel.resume_reading()
+    assert recorder.stdout == b"x"
+    assert recorder.calls == ["eof_received", "connection_lost"]
+    assert recorder.cause is None
 
 
 async def test_a_full_stream_pauses_every_writer_once_and_resumes_all(agents: list[PeerAgent]) -> None:
