@@ -24,7 +24,7 @@ help:  ## This list
 
 demo:  ## An SSH server with a throw-away sandbox for each login, on this machine, now
 	@case " $(ARGS) " in *" --backend"*) ;; *) scripts/packages demo ;; esac
-	@$(MAKE) $(V)/.moorage
+	@$(MAKE) -s $(V)/.moorage
 	@exec $(BIN)/moorage demo $(ARGS)
 
 install: $(V)/.moorage  ## Moorage in .venv, with its agent built
@@ -35,7 +35,7 @@ dev: $(V)/.dev  ## Moorage in .venv, with what development needs
 
 test:  ## Everything: lint, types, layers, Go tests, and the suite with real engines and clients
 	@scripts/packages test
-	@$(MAKE) $(V)/.dev
+	@$(MAKE) -s $(V)/.dev
 	@$(MAKE) check
 	@$(MAKE) go-test
 	@echo '== pytest'
@@ -64,7 +64,7 @@ soak: $(V)/.dev  ## Ten minutes of logins: memory, descriptors and containers en
 	@$(BIN)/python -u -m pytest tests/soak $(ARGS)
 
 nightly: $(V)/.dev  ## All tests with many more examples, then the soak and the benchmarks
-	@$(MAKE) test ARGS='--hypothesis-profile=nightly'
+	@$(MAKE) test ARGS='--hypothesis-profile=nightly -o timeout=1200'
 	@$(MAKE) soak
 	@$(MAKE) bench
 
