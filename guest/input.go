@@ -13,6 +13,9 @@ type queue struct {
 
 const chunkSize = 64 << 10
 
+// chunks of full size are used again.
+var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+
 // push copies data, filling up the last chunk first.
 func (q *queue) push(data []byte) {
 	if last := len(q.chunks) - 1; last >= 0 {
@@ -23,16 +26,18 @@ func (q *queue) push(data []byte) {
 	}
 	for len(data) > 0 {
 		n := min(chunkSize, len(data))
-		room := chunkSize
+		var chunk []byte
 		if n < chunkSize/16 && len(q.chunks) == 0 {
-			room = chunkSize / 16
+			chunk = make([]byte, 0, chunkSize/16) // somebody types
+		} else {
+			chunk = chunks.Get().(*[chunkSize]byte)[:0]
 		}
-		q.chunks = append(q.chunks, append(make([]byte, 0, room), data[:n]...))
+		q.chunks = append(q.chunks, append(chunk, data[:n]...))
 		data = data[n:]
 	}
 }
 
-// pop takes the first chunk, nil if there is none.
+// pop takes the first chunk, nil if there is none. Whoever is done with it may recycle it.
 func (q *queue) pop() []byte {
 	if len(q.chunks) == 0 {
 		return nil
@@ -41,6 +46,12 @@ func (q *queue) pop() []byte {
 	q.chunks[0] = nil
 	q.chunks = q.chunks[1:]
 	return chunk
+}
+
+func recycle(chunk []byte) {
+	if cap(chunk) == chunkSize {
+		chunks.Put((*[chunkSize]byte)(chunk[:chunkSize]))
+	}
 }
 
 // A sink writes to a process's standard input without ever making the reading goroutine wait: what does not
@@ -134,16 +145,15 @@ func (s *sink) drain() {
 		if chunk == nil {
 			break
 		}
-		if s.useless {
-			s.c.consumed(len(chunk))
-			continue
+		if !s.useless {
+			s.mu.Unlock()
+			_, err := s.file.Write(chunk)
+			s.mu.Lock()
+			s.useless = s.useless || err != nil
+			s.last = chunk[len(chunk)-1]
 		}
-		s.mu.Unlock()
-		_, err := s.file.Write(chunk)
 		s.c.consumed(len(chunk))
-		s.mu.Lock()
-		s.useless = s.useless || err != nil
-		s.last = chunk[len(chunk)-1]
+		recycle(chunk)
 	}
 	s.busy = false
 	if s.eof {
