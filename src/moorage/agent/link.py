@@ -213,7 +213,8 @@ class AgentLink(asyncio.BufferedProtocol):
         """The stream is there: HELLO goes out."""
         self._transport = transport
         if self._closed_by_us:
-            transport.abort()
+            # Not from inside this call: the transport is not whole before it returns.
+            self._loop.call_soon(transport.abort)
             return
         if hasattr(transport, "set_write_buffer_limits"):
             transport.set_write_buffer_limits(high=WRITE_HIGH)
