@@ -81,10 +81,13 @@ async def open_guest(
     files: Mapping[str, FileValue],
     progress: Progress,
     seconds: float,
+    start_seconds: float,
     clean_ups: CleanUps,
     failed: Callable[[BaseException], BackendError],
 ) -> AgentGuest:
     """A guest by `launcher`, ready for programs, with `files` in place, within `seconds`.
+
+    Each of its programs then has `start_seconds` to start.
 
     Raises `BackendError`; `failed` words what came too late or was said by no agent.  On any failure,
     cancellation included, nothing is left.
@@ -94,7 +97,7 @@ async def open_guest(
         async with asyncio.timeout(seconds):
             await launcher.launch(link, progress)
             await link.hello()
-            guest = AgentGuest(link, destroy=launcher.destroy, settings=settings)
+            guest = AgentGuest(link, destroy=launcher.destroy, settings=settings, start_deadline=start_seconds)
             if files:
                 await guest.write_files(files)
             return guest

@@ -80,7 +80,8 @@ class Peers:
         async def serve_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             served.append(asyncio.current_task())
             try:
-                await serve(reader, writer)
+                with contextlib.suppress(asyncio.CancelledError, OSError):
+                    await serve(reader, writer)
             finally:
                 writer.close()
                 with contextlib.suppress(OSError):
@@ -88,11 +89,14 @@ class Peers:
 
         server = await asyncio.start_server(serve_and_close, "127.0.0.1", 0, ssl=self.server)
         port = server.sockets[0].getsockname()[1]
-        stream = await connect_tcp("127.0.0.1", port, tls=self.client)
+        stream: RawStream | None = None
         try:
+            async with asyncio.timeout(DEADLINE):
+                stream = await connect_tcp("127.0.0.1", port, tls=self.client)
             yield stream
         finally:
-            stream.abort()
+            if stream is not None:
+                stream.abort()
             server.close()
             tasks = [task for task in served if task is not None]
             for task in tasks:
@@ -255,17 +259,12 @@ async def test_an_untrusted_peer_is_refused() -> None:
 async def test_a_peer_that_leaves_during_the_handshake_is_an_error() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
-        writer.close()
-        left.set()
 
-    left = asyncio.Event()
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
+    peers = Peers(True)
+    peers.server = None
     with pytest.raises(OSError):
-        await asyncio.wait_for(connect_tcp("127.0.0.1", port, tls=Peers(True).client), DEADLINE)
-    server.close()
-    await left.wait()
-    await asyncio.sleep(0)
+        async with peers.joined(serve):
+            pass
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -23,7 +23,7 @@ from moorage.codes import Code
 from moorage.config import AppConfig
 from moorage.config.sections.docker import DockerConfig, DockerConnectionConfig, DockerExecutionConfig
 from moorage.config.sections.names import DEFAULT_SUBSYSTEMS
-from moorage.errors import BackendError
+from moorage.errors import BackendError, ConfigError
 from moorage.gateway.contract import Guest, Progress
 from moorage.gateway.model import Login
 
@@ -51,7 +51,10 @@ class DockerBackend:
 
     async def prepare(self, config: AppConfig) -> None:
         """Begin to remove what dead gateways have left on the configured engine."""
-        self._site(config.docker.connection)
+        try:
+            self._site(config.docker.connection)
+        except BackendError as error:
+            self._log.warning("The container engine cannot be prepared", code=error.code, error=str(error))
 
     async def open(self, login: Login, progress: Progress) -> Guest:
         """A guest for `login`; see `moorage.gateway.contract.Backend.open`."""
@@ -87,6 +90,7 @@ class DockerBackend:
             files=login.metadata.files,
             progress=progress,
             seconds=config.timeouts.container_start.total_seconds(),
+            start_seconds=config.timeouts.command_start.total_seconds(),
             clean_ups=self._clean_ups,
             failed=_failed,
         )
@@ -95,20 +99,21 @@ class DockerBackend:
         return ProgramGuest(site, login, progress, self._clean_ups)
 
     def _site(self, connection: DockerConnectionConfig) -> Site:
-        address = EngineAddress.parse(
-            connection.host,
-            ca=connection.cacert,
-            certificate=connection.cert,
-            key=connection.key.get_secret_value(),
-        )
-        site = self._sites.get(address)
-        if site is None:
-            owner, doors = self._own()
-            site = Site(Engine(address), instance=self.instance, owner=owner, doors=doors)
-            self._sites[address] = site
-            self._reapers[address] = Reaper(site)
-            self._reapers[address].start()
-        return site
+        try:
+            address = EngineAddress.parse(
+                connection.host,
+                ca=connection.cacert,
+                certificate=connection.cert,
+                key=connection.key.get_secret_value(),
+            )
+            if address not in self._sites:
+                owner, doors = self._own()
+                self._sites[address] = site = Site(Engine(address), instance=self.instance, owner=owner, doors=doors)
+                self._reapers[address] = Reaper(site)
+                self._reapers[address].start()
+        except ConfigError as cause:
+            raise BackendError(str(cause), user_text=cause.user_text, code=cause.code) from cause
+        return self._sites[address]
 
     def _own(self) -> tuple[Owner, Doors]:
         if self._owner is None or self._doors is None:

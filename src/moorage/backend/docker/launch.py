@@ -323,7 +323,7 @@ class DockerLauncher:
 
     def _companion(self) -> Sequence[str]:
         execution = self._config.execution
-        if tuple(execution.idle_command) == tuple(DEFAULT_IDLE_COMMAND):
+        if execution.mode == "session" or tuple(execution.idle_command) == tuple(DEFAULT_IDLE_COMMAND):
             return ()
         return (*(execution.container.get("Entrypoint") or ()), *execution.idle_command)
 

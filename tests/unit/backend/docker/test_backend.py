@@ -327,6 +327,19 @@ async def test_an_agent_that_is_not_there_refuses_the_program(engine: ScriptedEn
     await asyncio.wait_for(guest.close("over"), DEADLINE)
 
 
+@pytest.mark.parametrize("connection", [{"host": "npipe:////x"}, {"host": "tcp://h", "cacert": "no PEM"}])
+async def test_an_engine_that_is_configured_wrongly_is_told(
+    engine: ScriptedEngine, backend: DockerBackend, connection: dict[str, str]
+) -> None:
+    of = login(engine)
+    config = AppConfig.model_validate({"docker": {"connection": connection}})
+    error = await failure(backend, Login(of.attempt, "password", config))
+    assert error.user_text == "The container engine is not configured correctly."
+    assert error.code is Code.DOCKER_CONFIG_ERROR
+    await backend.prepare(config)
+    await backend.prepare(of.config)
+
+
 async def test_making_a_backend_touches_nothing(tmp_path: Path) -> None:
     backend = DockerBackend(state_directory=tmp_path / "none", instance="x")
     assert not (tmp_path / "none").exists()
