@@ -17,6 +17,9 @@ from moorage.net.stream import RawStream
 END_OF_INPUT: Final = b"\x04"
 """What ends the input of a terminal (VEOF): its other side cannot be half-closed."""
 
+RESET_GRACE: Final = 2.0
+"""Seconds in which a program must turn out to have ended whose connection was reset."""
+
 HUNG_UP: Final = ExitStatus(signal="HUP", message="The session was closed.")
 
 
@@ -71,8 +74,12 @@ class EngineProcess:
         self._stream.attach(self)
 
     def _flush_early(self) -> None:
-        while self._early and not self._paused:
+        while self._early and not (self._paused or self._is_over):
             self._deliver(*self._early.pop(0))
+
+    @property
+    def _is_over(self) -> bool:
+        return self._hung_up or self._ended.done()
 
     # Process
 
@@ -108,19 +115,19 @@ class EngineProcess:
 
     def close(self) -> None:
         """Hang up."""
-        if not self._hung_up and not self._ended.done():
+        if not self._is_over:
             self._hung_up = True
             self._later(lambda: self._controls.signal("HUP"))
             self._stream.abort()
 
     def resize(self, size: Size) -> None:
         """Tell the terminal its new size."""
-        if self._tty and not self._ended.done():
+        if self._tty and not self._is_over:
             self._later(lambda: self._controls.resize(size))
 
     def signal(self, name: str) -> None:
         """Send it a signal, in order with the others."""
-        if not self._ended.done():
+        if not self._is_over:
             self._later(lambda: self._controls.signal(name))
 
     async def wait(self) -> ExitStatus:
@@ -144,7 +151,7 @@ class EngineProcess:
         try:
             for stream, piece in self._demux.feed(data):
                 # A reader that pauses between two pieces gets the rest of this chunk, and no more, when it resumes.
-                if self._paused:
+                if self._paused or self._early:
                     self._early.append((stream, piece))
                 else:
                     self._deliver(stream, piece)
@@ -152,8 +159,9 @@ class EngineProcess:
             self._stream.abort()
 
     def eof_received(self) -> None:
+        self._eof = True
         self._stream.close()
-        self._output_ended()
+        self._task(self._ask_status(), "docker/status")
 
     def pause_writing(self) -> None:
         self._receiver.pause_writing()
@@ -164,8 +172,12 @@ class EngineProcess:
     def connection_lost(self, cause: Exception | None) -> None:
         if self._hung_up:
             self._finish(HUNG_UP)
+        elif isinstance(cause, ConnectionResetError | BrokenPipeError):
+            # So ends a program that has not read all its input, too: if it has ended, its output is complete.
+            self._task(self._ask_status(within=RESET_GRACE), "docker/status")
         elif not self._eof:
-            self._output_ended()
+            # Output was cut off: whatever the exit status says, this was no orderly end.
+            self._finish(lost(cause or ConnectionError("the engine sent what is no output")))
 
     def _deliver(self, stream: int, data: bytes) -> None:
         if stream == STDERR:
@@ -173,13 +185,10 @@ class EngineProcess:
         else:
             self._receiver.data_received(data)
 
-    def _output_ended(self) -> None:
-        self._eof = True
-        self._task(self._ask_status(), "docker/status")
-
-    async def _ask_status(self) -> None:
+    async def _ask_status(self, *, within: float | None = None) -> None:
         try:
-            status: ExitStatus | BackendError = await self._controls.status()
+            async with asyncio.timeout(within):
+                status: ExitStatus | BackendError = await self._controls.status()
         except (EngineError, EngineUnreachableError, OSError) as cause:
             status = lost(cause)
         self._finish(status)

@@ -309,6 +309,35 @@ async def test_an_exec_guest_that_loses_its_engine_says_so(engine: ScriptedEngin
     await asyncio.wait_for(guest.close("over"), DEADLINE)
 
 
+async def test_a_program_that_left_its_input_unread_still_has_a_status(
+    engine: ScriptedEngine, backend: DockerBackend
+) -> None:
+    """A socket that is closed with something unread is reset."""
+
+    async def reset(call: Call) -> None:
+        call.writer.write(b"\1\0\0\0\0\0\0\4done")
+        await call.writer.drain()
+        call.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        await wrote.wait()
+        call.writer.transport.abort()
+
+    wrote = asyncio.Event()
+    engine.on("/wait", hang)
+    engine.on(f"^POST /containers/{CONTAINER}/exec", answer(201, {"Id": "e" * 64}))
+    engine.on("^POST /exec/", upgraded(reset))
+    engine.on("^GET /exec/", answer(200, {"Running": False, "ExitCode": 5}))
+    of = login(engine, disableAgent=True, idleCommand=["/x"])
+    guest = await asyncio.wait_for(backend.open(of, lambda line: None), DEADLINE)
+    recorder = Recorder()
+    process = await guest.start(Program(ProgramKind.EXEC, b"head"), recorder)
+    await recorder.until_output(b"done")
+    process.write(b"x" * 100_000)
+    wrote.set()
+    assert (await asyncio.wait_for(process.wait(), DEADLINE)).code == 5
+    assert recorder.stdout == b"done"
+    await asyncio.wait_for(guest.close("over"), DEADLINE)
+
+
 async def test_an_agent_that_is_not_there_refuses_the_program(engine: ScriptedEngine, backend: DockerBackend) -> None:
     async def no_agent(call: Call) -> None:
         text = b"OCI runtime exec failed: no such file or directory"
