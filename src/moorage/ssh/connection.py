@@ -315,7 +315,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
                 channel = self._channels.get(int.from_bytes(plain[2:6], "big"))
                 if channel is not None and packet_end == 10 + int.from_bytes(plain[6:10], "big"):
                     self._recv_seq = (seq + 1) & 0xFFFFFFFF
-                    self._rekey_bytes_sent += length
+                    self._rekey_bytes_sent += length  # the stock code counts what it sends only
                     cast("GatewayChannel", channel).receive(plain[10:packet_end])
                     start = stop
                     if self._transport is None:
@@ -493,15 +493,10 @@ class ServerConnection(asyncssh.SSHServerConnection):
             self.gateway.logged_in(self._username)
             await self.send_userauth_success()
             self._begin_probing()
-        elif answer is Answer.KEY_WELCOME:
-            query = SSHPacket(packet.get_consumed_payload())
-            query.get_bytes(1)
-            for _ in range(3):
-                query.get_string()
-            query.get_boolean()
-            self.send_packet(MSG_USERAUTH_PK_OK, String(query.get_string()), String(query.get_string()))
         elif self._authentication.exhausted:
             self.disconnect(DISC_PROTOCOL_ERROR, "Too many authentication failures")
+        elif answer is Answer.KEY_WELCOME:
+            self.send_packet(MSG_USERAUTH_PK_OK, *_algorithm_and_key(packet))
         else:
             methods = NameList([method.encode() for method in self.gateway.methods])
             self.send_packet(MSG_USERAUTH_FAILURE, methods, Boolean(False))
@@ -574,6 +569,9 @@ class ServerConnection(asyncssh.SSHServerConnection):
             raise asyncssh.ChannelOpenError(OPEN_RESOURCE_SHORTAGE, refused.user_text) from refused
         except Failure as failure:
             raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, failure.user_text) from failure
+        if self._transport is None:
+            session.closed()
+            raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, "The connection has ended")
         return ProgramSession(session, channel, self)
 
     def _open_tcp(self, packet: SSHPacket, peer: tuple[int, int, int]) -> None:
@@ -606,6 +604,16 @@ class ServerConnection(asyncssh.SSHServerConnection):
         MSG_GLOBAL_REQUEST: _process_global_request,
         MSG_CHANNEL_OPEN: _process_channel_open,
     }
+
+
+def _algorithm_and_key(request: SSHPacket) -> tuple[bytes, bytes]:
+    """What a public key query has asked about, to be sent back (RFC 4252 §7)."""
+    query = SSHPacket(request.get_consumed_payload())
+    query.get_byte()
+    for _ in range(3):
+        query.get_string()
+    query.get_boolean()
+    return String(query.get_string()), String(query.get_string())
 
 
 def packet_cipher(stock: Encryption) -> Encryption:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 FAILED: Final = 255
 """The exit status of a program that could not be run or whose guest was lost; ssh itself uses it so."""
 
+READING_TIME: Final = 0.05
+"""Seconds between the reason of a refusal and the refusal: OpenSSH's client ends at once when it reads
+the latter, and shows only what has arrived before."""
+
 _RFC_SIGNALS: Final = frozenset(SIGNALS)
 
 
@@ -93,8 +97,10 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
         progress = self._show_waiting if self._has_terminal else None
         try:
             process = await self._session.start(kind, command, self._output, progress)
-        except Refused:
+        except Refused as refused:
             self._clear_waiting()
+            self._explain(refused)
+            await asyncio.sleep(READING_TIME)
             self._running = None
             self._channel.answered(granted=False)
             return
@@ -118,12 +124,15 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
             self._report(status)
 
     def _fail(self, failure: Failure) -> None:
+        self._explain(failure)
+        self._report(ExitStatus(FAILED))
+
+    def _explain(self, failure: Failure) -> None:
         line = f"moorage: {failure.user_text} (reference {self._session.connection.reference})"
         if self._has_terminal:
             self._channel.send(f"{line}\r\n".encode())
         else:
             self._channel.send(f"{line}\n".encode(), STDERR)
-        self._report(ExitStatus(FAILED))
 
     def _report(self, status: ExitStatus) -> None:
         if status.signal is None:

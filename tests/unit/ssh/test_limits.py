@@ -68,6 +68,25 @@ async def test_the_stock_connection_would_not_stop(served: Served, monkeypatch: 
     client.abort()
 
 
+async def test_output_stops_while_keys_are_exchanged(served: Served) -> None:
+    client = await served.client()
+    channel = RawChannel(client, window=0xFFFFFFFF)
+    await channel.open()
+    assert await channel.ask(b"exec", String("source 4000000000"))
+    process = served.gateway.processes[0]
+    await until(lambda: process.sent > MB)
+    client._recv_handler = lambda: False  # reads on, and answers nothing
+    client._send_kexinit()
+    (connection,) = served.server.connections
+    await until(lambda: not connection._kex_complete)
+    sent = await settled(lambda: process.sent)
+    assert not process.can_write.is_set()
+    assert sum(len(piece) for _, pieces in connection._deferred_packets for piece in pieces) < 4 * CHUNK
+    await asyncio.sleep(0)
+    assert process.sent == sent
+    client.abort()
+
+
 async def _flood_during_auth(serve: Serve) -> tuple[Any, ServerConnection, asyncio.Event]:
     """A client that sends megabytes while its password is being checked."""
     may_answer = asyncio.Event()

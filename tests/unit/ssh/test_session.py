@@ -141,7 +141,9 @@ async def test_a_second_program_on_a_channel_is_refused(served: Served) -> None:
 
 
 async def test_a_refused_program_fails_its_request_and_another_may_follow(served: Served) -> None:
-    assert (await served.ssh("localhost", "nonesuch")).code != 0
+    result = await served.ssh("localhost", "nonesuch")
+    assert result.code != 0
+    assert result.err.startswith(b"moorage: There is no such program. (reference ")
     async with served.client() as client:
         channel = RawChannel(client)
         await channel.open()
