@@ -174,6 +174,15 @@ async def test_files_are_in_place_in_every_mode(
 # Failures
 
 
+async def test_an_unknown_program_is_refused_where_it_would_be_the_container(
+    backend: DockerBackend, docker_engine: RealEngine, busybox_image: str
+) -> None:
+    async with opened(backend, docker_engine, busybox_image, disableAgent=True, mode="session") as guest:
+        with pytest.raises(Refused) as caught:
+            await start(guest, "/no/such/program")
+        assert "not found" in caught.value.user_text
+
+
 async def test_a_missing_image_is_told_in_one_line(backend: DockerBackend, docker_engine: RealEngine) -> None:
     config = engine_config(docker_engine, "moorage-test/none:1", imagePullPolicy="Never")
     with pytest.raises(BackendError) as caught:

@@ -39,6 +39,8 @@ _IMAGES: Final = 1024
 _FALLBACK_SECONDS: Final = 600.0
 """How long an engine whose guests could not dial us is only attached to."""
 
+_NAME_TRIES: Final = 10
+_NAME_PAUSE: Final = 0.2
 _FIRST_LOOK: Final = 0.25
 _LAST_LOOK: Final = 2.0
 
@@ -144,7 +146,7 @@ class Container:
         """Create it; its id.  An image that has vanished meanwhile is pulled again."""
         async with step(Code.DOCKER_CONTAINER_CREATE_FAILED, "create the container"):
             try:
-                return await self._create(spec)
+                return await self._create_named(spec)
             except EngineError as error:
                 if error.status != 404 or "image" not in error.message.lower():
                     raise
@@ -154,6 +156,17 @@ class Container:
         await self._pull(spec.image, spec.platform)
         async with step(Code.DOCKER_CONTAINER_CREATE_FAILED, "create the container"):
             return await self._create(spec)
+
+    async def _create_named(self, spec: ContainerSpec) -> str:
+        """A configured name may still be held by the user's last container, which is just being removed."""
+        for _ in range(_NAME_TRIES if self._config.execution.containername else 0):
+            try:
+                return await self._create(spec)
+            except EngineError as error:
+                if error.status != 409:
+                    raise
+            await asyncio.sleep(_NAME_PAUSE)
+        return await self._create(spec)
 
     async def _create(self, spec: ContainerSpec) -> str:
         self._name = spec.name

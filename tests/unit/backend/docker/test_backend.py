@@ -134,6 +134,19 @@ async def test_what_bears_the_name_but_is_not_ours_is_left_alone(
     assert engine.heard("^DELETE") == 0
 
 
+async def test_a_name_that_is_just_being_freed_is_waited_for(engine: ScriptedEngine, backend: DockerBackend) -> None:
+    answers = iter([answer(409, {"message": "Conflict. The container name is in use"}), answer(201, {"Id": CONTAINER})])
+
+    async def create(call: Call) -> None:
+        await next(answers)(call)
+
+    engine.on("^POST /containers/create", create)
+    engine.on("/start", answer(500, {"message": "boom"}))
+    await failure(backend, login(engine, containername="mine"))
+    assert engine.heard("^POST /containers/create") == 2
+    assert engine.heard(f"^DELETE /containers/{CONTAINER}") == 1
+
+
 async def test_cancelling_while_it_is_created_waits_for_it_and_removes_it(
     engine: ScriptedEngine, backend: DockerBackend
 ) -> None:
