@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 from tests.unit.auth.lines import captured_log
-from tests.unit.auth.test_webhook import ATTACHED, FAILURES, LONG, MIA, SHORT, Counts, Pauses
+from tests.unit.auth.test_webhook import ATTACHED, FAILURES, MIA, SHORT, Counts, Pauses, patience_with, stopping_after
 
 from moorage.auth.configserver import BUDGET, ConfigHook, FileAlone, config_source
 from moorage.codes import Code
@@ -122,12 +122,12 @@ async def test_an_answer_that_makes_no_valid_configuration_is_refused_whole(
 
 @pytest.mark.parametrize("name", [name for name in FAILURES if name not in {"lying", "counting"}])
 async def test_a_failing_server_is_an_error_and_never_the_files_configuration(server: HookServer, name: str) -> None:
-    actor, reason, is_repeated = FAILURES[name]
+    actor, reason, _ = FAILURES[name]
     if reason == Code.AUTH_INVALID_STATUS:
         reason = Code.CONFIG_INVALID_STATUS_CODE
     server.actor = actor
-    timeout, budget = ("200ms", SHORT) if is_repeated else ("15s", LONG)
-    source = ConfigHook(config(server.url, timeout=timeout), sleep=Pauses(), budget=budget)
+    patience = "300ms" if patience_with(name) == SHORT else "15s"
+    source = ConfigHook(config(server.url, timeout=patience), sleep=stopping_after(Pauses(), 1))
     with captured_log() as lines, pytest.raises(AuthError) as caught:
         await source.resolve(LOGIN)
     await source.close()
