@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -253,6 +254,7 @@ GATEWAY = """
         config = AppConfig.model_validate_json(sys.argv[2])
         backend = DockerBackend(state_directory=Path(sys.argv[1]), instance=sys.argv[3])
         attempt = Attempt(ConnectionId("ab" * 16), Address("127.0.0.1", 1), "x", "alice")
+        print("opening", flush=True)
         guest = await backend.open(Login(attempt, "password", config), lambda line: None)
         print("open", flush=True)
         await asyncio.Event().wait()
@@ -261,8 +263,8 @@ GATEWAY = """
 """
 
 
-async def killed_gateway(directory: Path, config: AppConfig, instance: str) -> None:
-    """A gateway of its own that is killed once its guest is open."""
+async def killed_gateway(directory: Path, config: AppConfig, instance: str, *, after: float | None = None) -> None:
+    """A gateway of its own that is killed once its guest is open, or `after` seconds of opening it."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -273,7 +275,10 @@ async def killed_gateway(directory: Path, config: AppConfig, instance: str) -> N
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    assert await asyncio.wait_for(process.stdout.readline(), DEADLINE) == b"open\n"
+    assert await asyncio.wait_for(process.stdout.readline(), DEADLINE) == b"opening\n"
+    with contextlib.suppress(TimeoutError):
+        said = await asyncio.wait_for(process.stdout.readline(), DEADLINE if after is None else after)
+        assert said == b"open\n"
     process.send_signal(signal.SIGKILL)
     await process.wait()
 
@@ -291,6 +296,22 @@ async def test_a_killed_gateway_leaves_no_container(
     backend = DockerBackend(state_directory=tmp_path / "other", instance=uuid.uuid4().hex)
     await killed_gateway(tmp_path, engine_config(docker_engine, busybox_image, stream=stream), backend.instance)
     await until_none(docker_engine, backend)
+
+
+async def test_a_gateway_that_is_killed_while_opening_leaves_nothing_that_runs(
+    docker_engine: RealEngine, busybox_image: str, tmp_path: Path
+) -> None:
+    """What was created and not yet started is reaped by the next run."""
+    config = engine_config(docker_engine, busybox_image)
+    backend = DockerBackend(state_directory=tmp_path, instance=uuid.uuid4().hex)
+    for tenths in range(1, 8):
+        await killed_gateway(tmp_path, config, backend.instance, after=tenths / 10)
+    async with asyncio.timeout(DEADLINE):
+        while any(not line.endswith(" created") for line in await containers(docker_engine, backend)):
+            await asyncio.sleep(0.05)
+    await backend.prepare(config)
+    await until_none(docker_engine, backend)
+    await backend.close()
 
 
 async def test_the_next_run_reaps_what_has_no_agent_to_end_it(

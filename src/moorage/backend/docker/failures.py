@@ -42,7 +42,7 @@ def _user_text(code: Code, cause: BaseException) -> str:
         if code is Code.DOCKER_IMAGE_PULL_FAILED:
             return "The container image took too long to download. Please try again later."
         return "Your environment took too long to start. Please try again later."
-    if isinstance(cause, EngineUnreachableError | OSError):
+    if isinstance(cause, EngineUnreachableError):
         return "The container engine cannot be reached at the moment. Please try again later."
     if isinstance(cause, EngineError):
         return _engine_text(code, cause)

@@ -110,6 +110,17 @@ async def test_no_engine_at_all_is_told_in_one_line(tmp_path: Path, backend: Doc
     assert str(tmp_path) not in error.user_text
 
 
+async def test_a_state_directory_that_is_full_is_not_blamed_on_the_engine(
+    engine: ScriptedEngine, backend: DockerBackend, tmp_path: Path
+) -> None:
+    engine.on("/start", answer(500, {"message": "boom"}))
+    await failure(backend, login(engine, stream="socket"))
+    (owner,) = (path for path in (tmp_path / "state" / "docker").iterdir() if path.is_dir())
+    (owner / "2").write_text("in the way")
+    error = await failure(backend, login(engine, stream="socket"))
+    assert error.user_text == "Your environment could not be started."
+
+
 async def test_a_create_without_an_answer_is_looked_for_and_removed(
     engine: ScriptedEngine, backend: DockerBackend
 ) -> None:
