@@ -16,11 +16,12 @@ var version = "0.0.0"
 
 const usage = `moorage-agent serves a gateway from inside a guest.
 
-  moorage-agent serve [--fd N | --dial PATH [--or-stdio]] [--idle -- PROGRAM ARGUMENT…]
+  moorage-agent serve [--fd N | --dial PATH [--or-stdio]] [--rlimit NAME=N]… [--idle -- PROGRAM ARGUMENT…]
       Speak the agent protocol on standard input and output.
       --fd N         use the duplex descriptor N instead
       --dial PATH    connect to the unix socket PATH instead
       --or-stdio     if that fails, use standard input and output after all
+      --rlimit …     limit the agent and all that it starts: nproc, nofile, data (bytes), core (bytes)
       --idle -- …    also run PROGRAM in the background, its output discarded
   moorage-agent sftp [--cwd DIRECTORY]
       Serve SFTP on standard input and output.
@@ -85,6 +86,7 @@ type serveOptions struct {
 	fd      int // -1 for standard input and output
 	dial    string
 	orStdio bool
+	limits  []limit
 	idle    []string
 }
 
@@ -119,6 +121,15 @@ func parseServe(args []string) (serveOptions, error) {
 				return options, err
 			}
 			options.dial = value
+		case name == "--rlimit":
+			if err := takeValue(); err != nil {
+				return options, err
+			}
+			wanted, err := parseLimit(value)
+			if err != nil {
+				return options, err
+			}
+			options.limits = append(options.limits, wanted)
 		case arg == "--or-stdio":
 			options.orStdio = true
 		case arg == "--idle":

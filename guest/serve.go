@@ -29,6 +29,12 @@ func serve(options serveOptions) int {
 		complain("%v", err)
 		return 1
 	}
+	for _, wanted := range options.limits {
+		if err := wanted.apply(); err != nil {
+			complain("%v", err)
+			return 1
+		}
+	}
 	adoptOrphans()
 	a := &agent{nursery: newNursery()}
 	a.link = newLink(in, out, a.open)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from tests.parts import need
 
 from moorage.backend.sandbox import SandboxBackend
 from moorage.config import AppConfig
+from moorage.errors import Refused
 from moorage.gateway.contract import Backend, Guest
 from moorage.testing.backend import BackendConformance
 from moorage.testing.suite import run, start
@@ -48,6 +50,16 @@ async def eventually(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not true():
             await asyncio.sleep(0.01)
+
+
+def threads_of(uid: int) -> int:
+    """How many processes and threads of the host belong to `uid`."""
+    count = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if process.stat().st_uid == uid:
+                count += len(list((process / "task").iterdir()))
+    return count
 
 
 def groups(instance: str) -> list[str]:
@@ -139,6 +151,24 @@ class TestHostSystem(OnSandbox):
             result = await run(guest, "head -c 200000000 /dev/zero | tail -c 150000000 | wc -c")
             assert result.stdout.strip() != b"150000000"
             assert (await run(guest, "echo alive")).stdout == b"alive\n"
+
+    async def test_without_control_groups_the_agent_limits_what_it_starts(
+        self, backend: Backend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        need.root()  # as root each guest has a host user of its own, whose processes can be counted
+        monkeypatch.setattr("moorage.backend.sandbox.limits._ROOT", Path("/nonexistent"))
+        self.settings = {"limits": {"processes": 40, "memory": 512 << 20, "openFiles": 100}}
+        async with self.opened(backend) as guest:
+            limits = await run(guest, "ulimit -n; ulimit -d; ulimit -u")
+            assert limits.stdout.split() == [b"100", str(512 << 10).encode(), b"40"]
+            [(child, _)] = children()
+            owner = Path(f"/proc/{child}").stat().st_uid
+            await start(guest, "while :; do sleep 100 & done >/dev/null 2>&1")
+            await eventually(lambda: threads_of(owner) >= 38)
+            with pytest.raises(Refused):  # noqa: PT012 - the kernel has the last word on when
+                while True:
+                    await start(guest, "sleep 100")
+            assert threads_of(owner) <= 41  # bubblewrap itself stands outside
 
     async def test_a_home_that_is_full_says_so_and_harms_nobody(self, backend: Backend) -> None:
         self.settings = {"limits": {"homeSize": 1 << 20}}

@@ -82,7 +82,7 @@ class Sandbox:
             self._uid = self._uids.take()
         self._group = ControlGroup.make(self._name, processes=limits.processes, memory_bytes=limits.memory)
         ours, theirs = socket.socketpair()
-        with theirs, contextlib.closing(command(program, _system(login), agent_binary(os.uname().machine))) as cmd:
+        with theirs, contextlib.closing(command(program, self._system(login), agent_binary(os.uname().machine))) as cmd:
             try:
                 arguments = confined(cmd.arguments, uid=self._uid, group=self._group)
                 self._child = Child(arguments, stdin=theirs.fileno(), pass_fds=cmd.descriptors)
@@ -91,6 +91,25 @@ class Sandbox:
                 raise
         ours.setblocking(False)
         await asyncio.get_running_loop().create_connection(lambda: link, sock=ours)
+
+    def _system(self, login: Login) -> GuestSystem:
+        config = login.config.sandbox
+        limits = config.limits
+        rlimits = {"nofile": limits.open_files}
+        if not self._group.entries:  # the next best: processes are counted inside, memory per process
+            rlimits |= {"nproc": limits.processes, "data": limits.memory}
+        metadata = {name: value.value for name, value in login.metadata.environment.items()}
+        return GuestSystem(
+            username=login.username,
+            hostname=config.hostname,
+            rootfs=Path(config.rootfs) if config.rootfs else None,
+            share_network=config.network == "host",
+            home_bytes=limits.home_size,
+            tmp_bytes=limits.tmp_size,
+            shell=config.shell[0] if config.shell else "",
+            environment={**config.environment, **metadata},
+            rlimits=rlimits,
+        )
 
     async def destroy(self, reason: str) -> None:
         """Wait until nothing of the sandbox is left, ending it by force if need be.  Idempotent."""
@@ -111,21 +130,6 @@ class Sandbox:
     def complaint(self) -> str:
         """What the sandbox's programs said when they failed, as the end of a sentence."""
         return f": {self._said}" if self._said else ""
-
-
-def _system(login: Login) -> GuestSystem:
-    config = login.config.sandbox
-    metadata = {name: value.value for name, value in login.metadata.environment.items()}
-    return GuestSystem(
-        username=login.username,
-        hostname=config.hostname,
-        rootfs=Path(config.rootfs) if config.rootfs else None,
-        share_network=config.network == "host",
-        home_bytes=config.limits.home_size,
-        tmp_bytes=config.limits.tmp_size,
-        shell=config.shell[0] if config.shell else "",
-        environment={**config.environment, **metadata},
-    )
 
 
 def _settings(config: SandboxConfig) -> GuestSettings:

@@ -62,6 +62,8 @@ class GuestSystem:
     tmp_bytes: int = 1 << 30
     shell: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    rlimits: Mapping[str, int] = field(default_factory=dict)
+    """Limits that the agent sets for itself and all that it starts: ``nproc``, ``nofile``, ``data`` (bytes)."""
 
 
 def account_name(username: str) -> str:
@@ -125,6 +127,8 @@ def command(program: str, system: GuestSystem, agent: Path) -> Command:
             cmd.add("--setenv", key, value)
         cmd.add("--chdir", home, "--remount-ro", "/")
         cmd.add("--", AGENT_PATH, "serve", "--fd", "0")
+        for resource, limit in system.rlimits.items():
+            cmd.add("--rlimit", f"{resource}={limit}")
     except BaseException:
         cmd.close()
         raise

@@ -61,6 +61,8 @@ def test_a_rootfs_is_mounted_entry_by_entry_but_for_the_guests_own_places(tmp_pa
 def test_the_agent_serves_its_standard_input(tmp_path: Path) -> None:
     arguments = build(tmp_path)
     assert arguments[arguments.index("--") + 1 :] == [AGENT_PATH, "serve", "--fd", "0"]
+    arguments = build(tmp_path, rlimits={"nproc": 9, "data": 10})
+    assert arguments[-4:] == ["--rlimit", "nproc=9", "--rlimit", "data=10"]
 
 
 def test_an_agent_where_nobody_may_look_is_handed_over_as_content(tmp_path: Path) -> None:
