@@ -30,7 +30,7 @@ _KEYS_REMEMBERED = 64
 """Answers about public keys kept per connection; the oldest goes first."""
 
 _LAST_WORDS = 2.0
-"""Seconds that sessions have to report the end of their programs when the guest is lost."""
+"""Seconds that a client has to ask for, or to hear of the end of, a program when there is no guest (any more)."""
 
 
 def new_connection_id() -> ConnectionId:
@@ -328,14 +328,23 @@ class Connection:
         opening = asyncio.create_task(self._open_guest(), name=f"conn/{self.id}/guest")
         try:
             await _first(self._gone, opening)
-            if not self._gone.done() and opening.exception() is None:
+            if not self._gone.done() and (failure := opening.exception()) is None:
                 await self._watch(opening.result())
+            elif not self._gone.done():
+                await self._tell(failure)
             await asyncio.wait({self._gone})
         finally:
             opening.cancel()
             await asyncio.wait({opening})
             if not opening.cancelled() and opening.exception() is None:
                 await opening.result().close("the connection has ended")
+
+    async def _tell(self, failure: BaseException | None) -> None:
+        """There is no guest: a client that asks for no program is disconnected with the reason."""
+        await asyncio.wait({self._gone}, timeout=_LAST_WORDS)
+        if not self._sessions:
+            text = failure.user_text if isinstance(failure, Failure) else BackendError("").user_text
+            self.end(f"{text} (reference {self.reference})")
 
     async def _watch(self, guest: Guest) -> None:
         """Until the guest is lost or the connection gone; a lost guest ends the connection."""

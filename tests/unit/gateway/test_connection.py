@@ -314,6 +314,14 @@ async def test_a_guest_that_cannot_be_opened_is_told_when_a_program_is_asked_for
     assert "bug" not in caught.value.user_text
 
 
+async def test_a_client_that_asks_for_no_program_is_told_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moorage.gateway.connection._LAST_WORDS", 0.01)
+    world.backend.failure = BackendError("engine down", user_text="No environment.")
+    await world.login()
+    await until(lambda: world.texts)
+    assert world.texts == ["No environment. (reference 0123456789ab)"]
+
+
 async def test_a_configuration_that_cannot_be_had_is_told_when_a_program_is_asked_for(world: World) -> None:
     world.source.failure = ConfigError("bad answer")
     connection = await world.login()
