@@ -281,6 +281,7 @@ async def test_the_tables_above_are_complete(
 
 
 async def test_our_own_names_hide_none_of_theirs(connection: SSHServerConnection, channel: SSHChannel[bytes]) -> None:
+    relied_on = {*CONNECTION_ATTRIBUTES, *CONNECTION_TYPES, *CHANNEL_ATTRIBUTES, *CHANNEL_TYPES}
     for module, base, overridden in (
         (moorage.ssh.connection, connection, CONNECTION_METHODS),
         (moorage.ssh.channel, channel, CHANNEL_METHODS),
@@ -294,7 +295,13 @@ async def test_our_own_names_hide_none_of_theirs(connection: SSHServerConnection
             for node in owner.body
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("_")
         } - {"__init__"}
-        hidden = {name for name in ours if hasattr(base, name)} - set(overridden)
+        ours |= {
+            node.attr
+            for owner in classes
+            for node in ast.walk(owner)
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr.startswith("_")
+        }
+        hidden = {name for name in ours if hasattr(base, name)} - set(overridden) - relied_on
         assert hidden == set(), f"asyncssh has got names that we use for something else: {hidden}"
 
 

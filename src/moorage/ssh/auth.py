@@ -117,6 +117,16 @@ class Authentication:
         return Answer.SUCCESS if await self._gateway.key_verified(username, line) else Answer.FAILURE
 
 
+def algorithm_and_key(request: SSHPacket) -> tuple[bytes, bytes]:
+    """What a public key query has asked about, to be sent back (RFC 4252 §7)."""
+    query = SSHPacket(request.get_consumed_payload())
+    query.get_byte()
+    for _ in range(3):  # user name, service, method
+        query.get_string()
+    query.get_boolean()
+    return query.get_string(), query.get_string()
+
+
 def key_line(blob: bytes) -> str:
     """The key as a line of an authorized_keys file: its type and the base64 of all of it, no comment."""
     kind = SSHPacket(blob).get_string().decode("ascii")

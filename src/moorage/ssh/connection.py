@@ -49,9 +49,10 @@ from asyncssh.packet import Boolean, NameList, PacketDecodeError, SSHPacket, Str
 
 from moorage.codes import Code
 from moorage.errors import Failure, Refused
-from moorage.gateway.model import Address, Target, TcpTarget, UnixTarget
+from moorage.gateway.contract import Receiver, Transport
+from moorage.ssh.addresses import address
 from moorage.ssh.algorithms import needs_ignore
-from moorage.ssh.auth import Answer, Authentication
+from moorage.ssh.auth import Answer, Authentication, algorithm_and_key
 from moorage.ssh.channel import (
     FULL_WINDOWS,
     PACKET,
@@ -62,7 +63,8 @@ from moorage.ssh.channel import (
     SessionChannel,
 )
 from moorage.ssh.ciphers import TAG, ChachaCipher, GcmCipher, PacketCipher
-from moorage.ssh.forward import Dial, ForwardSession
+from moorage.ssh.forward import ForwardSession, wanted
+from moorage.ssh.keepalive import KeepAlive
 from moorage.ssh.session import ProgramSession
 
 if TYPE_CHECKING:
@@ -119,9 +121,12 @@ class ServerConnection(asyncssh.SSHServerConnection):
         self._corked = 0
         self._is_flush_due = False
         self._is_reading_paused = False
-        self._was_heard = True
-        self._missed_probes = 0
-        self._probe_timer: asyncio.TimerHandle | None = None
+        self._keepalive = KeepAlive(
+            config.client_alive_interval,
+            config.client_alive_count_max,
+            ask=self._ask_for_life,
+            give_up=self._give_up,
+        )
         self._closing: asyncio.Transport | None = None
         self._linger_timer: asyncio.TimerHandle | None = None
         self._is_cleaned = False
@@ -209,8 +214,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         if self._is_cleaned:
             return
         self._is_cleaned = True
-        if self._probe_timer is not None:
-            self._probe_timer.cancel()
+        self._keepalive.stop()
         super()._cleanup(exc)
         for task in tuple(self._tasks):
             task.cancel()
@@ -264,7 +268,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         """Bytes have arrived.  Those of a connection that is being closed are dropped."""
         if self._transport is None:
             return
-        self._was_heard = True
+        self._keepalive.was_heard = True
         self._inpbuf = self._inpbuf + data if self._inpbuf else data
         self._recv_data()
 
@@ -492,38 +496,25 @@ class ServerConnection(asyncssh.SSHServerConnection):
             self._username = username.decode("utf-8")
             self.gateway.logged_in(self._username)
             await self.send_userauth_success()
-            self._begin_probing()
+            self._keepalive.start()
         elif self._authentication.exhausted:
             self.disconnect(DISC_PROTOCOL_ERROR, "Too many authentication failures")
         elif answer is Answer.KEY_WELCOME:
-            self.send_packet(MSG_USERAUTH_PK_OK, *_algorithm_and_key(packet))
+            self.send_packet(MSG_USERAUTH_PK_OK, *map(String, algorithm_and_key(packet)))
         else:
             methods = NameList([method.encode() for method in self.gateway.methods])
             self.send_packet(MSG_USERAUTH_FAILURE, methods, Boolean(False))
 
-    # -- signs of life ------------------------------------------------------------------------
-
-    def _begin_probing(self) -> None:
-        interval = self._config.client_alive_interval.total_seconds()
-        if interval:
-            self._was_heard = True
-            self._probe_timer = self._loop.call_later(interval, self._probe, interval)
-
-    def _probe(self, interval: float) -> None:
-        if self._transport is None:
-            return
-        self._missed_probes = 0 if self._was_heard else self._missed_probes + 1
-        self._was_heard = False
-        if self._missed_probes >= self._config.client_alive_count_max:
-            self.gateway.log.info("The client gives no sign of life", code=Code.SSH_KEEPALIVE_NORESP)
-            self._force_close(asyncssh.ConnectionLost("No sign of life from the client"))
-            return
+    def _ask_for_life(self) -> None:
         if len(self._global_request_waiters) < UNANSWERED_PROBES:
-            self.start_task(self._ask_for_life(), "keepalive")
-        self._probe_timer = self._loop.call_later(interval, self._probe, interval)
+            self.start_task(self._probe(), "keepalive")
 
-    async def _ask_for_life(self) -> None:
+    async def _probe(self) -> None:
         await self._make_global_request(b"keepalive@openssh.com")
+
+    def _give_up(self) -> None:
+        self.gateway.log.info("The client gives no sign of life", code=Code.SSH_KEEPALIVE_NORESP)
+        self._force_close(asyncssh.ConnectionLost("No sign of life from the client"))
 
     # -- global requests and channels ------------------------------------------------------------
 
@@ -574,27 +565,19 @@ class ServerConnection(asyncssh.SSHServerConnection):
             raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, "The connection has ended")
         return ProgramSession(session, channel, self)
 
-    def _open_tcp(self, packet: SSHPacket, peer: tuple[int, int, int]) -> None:
-        target = TcpTarget(packet.get_string().decode("utf-8"), packet.get_uint32())
-        originator = Address(packet.get_string().decode("utf-8"), packet.get_uint32())
-        packet.check_end()
-        self._forward(target, originator, peer)
+    def _open_forward(self, packet: SSHPacket, peer: tuple[int, int, int]) -> None:
+        target, originator = wanted(packet)
 
-    def _open_unix(self, packet: SSHPacket, peer: tuple[int, int, int]) -> None:
-        target = UnixTarget(packet.get_string())
-        packet.get_string(), packet.get_uint32()  # reserved
-        packet.check_end()
-        self._forward(target, None, peer)
+        async def dial(receiver: Receiver) -> Transport:
+            return await self.gateway.dial(target, originator, receiver)
 
-    def _forward(self, target: Target, originator: Address | None, peer: tuple[int, int, int]) -> None:
-        dial: Dial = lambda receiver: self.gateway.dial(target, originator, receiver)  # noqa: E731
         channel = ForwardChannel(self, self._window_to_offer())
         channel.process_open(*peer, ForwardSession(channel).dialled(dial))
 
     _openers: Mapping[bytes, Callable[[ServerConnection, SSHPacket, tuple[int, int, int]], None]] = {
         b"session": _open_session,
-        b"direct-tcpip": _open_tcp,
-        b"direct-streamlocal@openssh.com": _open_unix,
+        b"direct-tcpip": _open_forward,
+        b"direct-streamlocal@openssh.com": _open_forward,
     }
 
     _packet_handlers = {  # noqa: RUF012 - the base class's table
@@ -606,16 +589,6 @@ class ServerConnection(asyncssh.SSHServerConnection):
     }
 
 
-def _algorithm_and_key(request: SSHPacket) -> tuple[bytes, bytes]:
-    """What a public key query has asked about, to be sent back (RFC 4252 §7)."""
-    query = SSHPacket(request.get_consumed_payload())
-    query.get_byte()
-    for _ in range(3):
-        query.get_string()
-    query.get_boolean()
-    return String(query.get_string()), String(query.get_string())
-
-
 def packet_cipher(stock: Encryption) -> Encryption:
     """Our cipher in the state of asyncssh's, where we have one."""
     if isinstance(stock, GCMEncryption):
@@ -623,12 +596,3 @@ def packet_cipher(stock: Encryption) -> Encryption:
     if isinstance(stock, ChachaEncryption):
         return ChachaCipher(stock._cipher._key + stock._cipher._adkey)  # noqa: SLF001
     return stock
-
-
-def address(name: Any) -> Address:
-    """A socket's name as an address: no zone, IPv4 as such; without one, the unspecified address."""
-    if not isinstance(name, tuple) or len(name) < 2:
-        return Address("0.0.0.0", 0)  # noqa: S104 - nothing is bound
-    host = str(name[0]).partition("%")[0]
-    mapped = host.lower().removeprefix("::ffff:")
-    return Address(mapped if mapped != host.lower() and "." in mapped else host, int(name[1]))

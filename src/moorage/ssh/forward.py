@@ -5,12 +5,32 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import asyncssh
+from asyncssh.packet import SSHPacket
 
 from moorage.errors import Failure, Refused
 from moorage.gateway.contract import Receiver, Transport
+from moorage.gateway.model import Address, Target, TcpTarget, UnixTarget
 from moorage.ssh.channel import ForwardChannel
 
 Dial = Callable[[Receiver], Awaitable[Transport]]
+
+
+def wanted(request: SSHPacket) -> tuple[Target, Address | None]:
+    """What a channel open request wants to be connected to, and for whom.
+
+    Raises `PacketDecodeError` or `ValueError` for a request that is not well-formed.
+    """
+    opening = SSHPacket(request.get_consumed_payload())
+    opening.get_byte()
+    target: Target
+    if opening.get_string() == b"direct-tcpip":
+        target = TcpTarget(request.get_string().decode("utf-8"), request.get_uint32())
+        originator = Address(request.get_string().decode("utf-8"), request.get_uint32())
+    else:
+        target, originator = UnixTarget(request.get_string()), None
+        request.get_string(), request.get_uint32()  # reserved
+    request.check_end()
+    return target, originator
 
 
 class ForwardSession(asyncssh.SSHTCPSession[bytes]):

@@ -10,8 +10,9 @@ import asyncssh
 
 from moorage.errors import ConfigError
 from moorage.gateway.model import Address
+from moorage.ssh.addresses import address
 from moorage.ssh.algorithms import SIGNATURES, chosen
-from moorage.ssh.connection import LINGER, ServerConnection, address
+from moorage.ssh.connection import LINGER, ServerConnection
 from moorage.ssh.hostkeys import HostKeys
 
 if TYPE_CHECKING:

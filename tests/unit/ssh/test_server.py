@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import socket
 from typing import Any
 
@@ -14,7 +16,7 @@ from tests.unit.ssh.fakes import FakeGateway, settings
 
 from moorage.errors import ConfigError
 from moorage.gateway.model import Address
-from moorage.ssh.connection import address
+from moorage.ssh.addresses import address
 from moorage.ssh.server import SshServer
 
 
@@ -152,3 +154,18 @@ async def test_sha1_key_exchange_needs_to_be_asked_for(serve: Serve) -> None:
     served = await serve(kex=("diffie-hellman-group14-sha1",))
     async with served.client(kex_algs=["diffie-hellman-group14-sha1"]):
         pass
+
+
+async def test_dropbear_guesses_and_logs_in(served: Served) -> None:
+    if shutil.which("dbclient") is None:
+        assert not os.environ.get("CI"), "dropbear-bin is missing"
+        pytest.skip("dropbear-bin is not installed")
+    process = await asyncio.create_subprocess_exec(
+        *("dbclient", "-y", "-y", "-p", str(served.port), "alice@127.0.0.1", "echo in"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "HOME": str(served.directory), "DROPBEAR_PASSWORD": "secret"},
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+    assert out == b"in\n", err
