@@ -35,7 +35,7 @@ async def test_any_sign_starts_the_count_anew() -> None:
         if asked == 10:
             done.set()
 
-    keep = KeepAlive(TICK, 2, ask=ask, give_up=lambda: done.set())
+    keep = KeepAlive(TICK, 2, ask=ask, give_up=done.set)
     keep.start()
     await asyncio.wait_for(done.wait(), 5)
     keep.stop()
