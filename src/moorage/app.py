@@ -11,6 +11,7 @@ import structlog
 from moorage import log
 from moorage.auth.chain import AuthChain
 from moorage.auth.configserver import config_source
+from moorage.auth.observer import HookMetrics
 from moorage.backend.registry import Backends
 from moorage.codes import Code
 from moorage.config import AppConfig
@@ -18,9 +19,11 @@ from moorage.errors import ConfigError
 from moorage.gateway import events
 from moorage.gateway.connection import Gateway
 from moorage.gateway.eventlog import log_events
+from moorage.gateway.eventmetrics import event_metrics
 from moorage.gateway.model import Address
+from moorage.metrics import Metrics
 from moorage.reload import reloaded
-from moorage.service import Supervisor
+from moorage.service import Service, Supervisor
 from moorage.ssh.hostkeys import host_keys
 from moorage.ssh.server import SshServer
 from moorage.state import State, default_state_directory
@@ -37,12 +40,21 @@ class SshService:
 
     name = "SSH server"
 
-    def __init__(self, config: AppConfig, state: State, listeners: Sequence[events.ListenerFactory]) -> None:
+    def __init__(
+        self,
+        config: AppConfig,
+        state: State,
+        listeners: Sequence[events.ListenerFactory] = (),
+        metrics: Metrics | None = None,
+    ) -> None:
         """Put everything together; raises `ConfigError` for what cannot be had.  Nothing is bound yet."""
         self._config = config
+        observer = HookMetrics(metrics, config) if metrics else None
+        if metrics:
+            listeners = (event_metrics(metrics, backend=config.backend), *listeners)
         self._backends = Backends(state_directory=state.directory, instance=state.instance)
-        self._authenticator = AuthChain(config)
-        self._source = config_source(config)
+        self._authenticator = AuthChain(config, observer=observer)
+        self._source = config_source(config, observer=observer)
         self._gateway = Gateway(
             config,
             authenticator=self._authenticator,
@@ -91,6 +103,21 @@ class SshService:
         await self._backends.close()
 
 
+def _services(config: AppConfig, ssh: SshService, metrics: Metrics | None) -> list[Service]:
+    """What is started, in this order, and drained and stopped from its end."""
+    services: list[Service] = [ssh]
+    if metrics is not None:
+        from moorage.web.metrics import MetricsServer
+
+        services = [MetricsServer(config.metrics, metrics), *services]
+    if config.health.enable:
+        from moorage.web.health import Health, HealthServer
+
+        health = Health()
+        services = [HealthServer(config.health, health), *services, health]
+    return services
+
+
 def run(
     config: AppConfig,
     *,
@@ -105,9 +132,10 @@ def run(
     state = State(Path(config.state.directory) if config.state.directory else default_state_directory())
 
     async def serve() -> None:
-        ssh = SshService(config, state, listeners)
+        metrics = Metrics() if config.metrics.enable else None
+        ssh = SshService(config, state, listeners, metrics)
         supervisor = Supervisor(
-            [ssh],
+            _services(config, ssh, metrics),
             drain_timeout=config.ssh.shutdown_timeout.total_seconds(),
             reload=lambda: ssh.reload(read) if read is not None else None,
         )

@@ -18,6 +18,7 @@ _SUMMARIES: Final = {
     "demo": "Try it: a server with a user and a sandbox, ready to paste.",
     "serve": "Run the server.",
     "check": "Say what a configuration means, or what is wrong with it.",
+    "healthcheck": "Ask a running server whether it takes logins.",
     "users": "Add, list and remove users in a local file.",
     "auth-server": "Answer webhooks, to try things out.",
 }

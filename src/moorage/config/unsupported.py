@@ -36,8 +36,6 @@ NOT_BUILT: Final = (
     NotBuilt(("backend",), lambda c: c.backend == "kubernetes", "the backend kubernetes", "use docker or sandbox"),
     NotBuilt(("backend",), lambda c: c.backend == "sshproxy", "the backend sshproxy", "use docker or sandbox"),
     NotBuilt(("audit", "enable"), _records, "recording", "set it to false"),
-    NotBuilt(("metrics", "enable"), lambda c: c.metrics.enable, "the metrics endpoint", "set it to false"),
-    NotBuilt(("health", "enable"), lambda c: c.health.enable, "the health endpoint", "set it to false"),
     NotBuilt(("geoip", "provider"), lambda c: c.geoip.provider == "maxmind", "the provider maxmind", "use dummy"),
     NotBuilt(
         ("auth", "password", "method"),

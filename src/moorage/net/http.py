@@ -130,10 +130,16 @@ class WebClient:
         so, never from https to http, and a body that is `confidential` never leaves the endpoint's host.
         Raises `CallError`; any status but a redirect is an answer.
         """
-        url = _joined(self._origin, path)
+        return await self._ask("POST", _joined(self._origin, path), body, confidential)
+
+    async def get(self) -> Answer:
+        """GET the endpoint's URL; else as `post`."""
+        return await self._ask("GET", _joined(self._origin, ""), None, confidential=False)
+
+    async def _ask(self, method: str, url: str, body: bytes | None, confidential: bool) -> Answer:
         try:
             async with asyncio.timeout(self._endpoint.timeout.total_seconds()):
-                return await self._follow(url, body, confidential)
+                return await self._follow(method, url, body, confidential)
         except TimeoutError:
             seconds = self._endpoint.timeout.total_seconds()
             raise CallError(
@@ -147,8 +153,7 @@ class WebClient:
         if session is not None:
             await session.close()
 
-    async def _follow(self, url: str, body: bytes | None, confidential: bool) -> Answer:
-        method = "POST"
+    async def _follow(self, method: str, url: str, body: bytes | None, confidential: bool) -> Answer:
         for _ in range(MOST_REDIRECTS + 1):
             log = structlog.get_logger().bind(method=method, url=shown(url))
             log.debug("HTTP request", code=Code.HTTP_CLIENT_REQUEST)

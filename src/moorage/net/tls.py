@@ -72,7 +72,32 @@ def client_context(
     except (OSError, ValueError) as cause:
         raise ValueError(f"the CA certificate cannot be used: {_reason(cause)}") from cause
     if certificate or key:
-        _load_pair(context, certificate, key)
+        _load_pair(context, "client certificate", certificate, key)
+    return context
+
+
+def server_context(
+    *,
+    certificate: str,
+    key: str,
+    client_ca: str = "",
+    version: str = "1.2",
+    curves: Sequence[str] = (),
+    ciphers: Sequence[str] = (),
+) -> ssl.SSLContext:
+    """A server context that shows `certificate` (a chain, if need be); with `client_ca` every client must show one too.
+
+    Otherwise as `client_context`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _set_parameters(context, version, curves, ciphers)
+    _load_pair(context, "certificate", certificate, key)
+    if client_ca:
+        try:
+            context.load_verify_locations(cadata=client_ca)
+        except (OSError, ValueError) as cause:
+            raise ValueError(f"the CA certificate cannot be used: {_reason(cause)}") from cause
+        context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
@@ -127,17 +152,17 @@ def _set_parameters(context: ssl.SSLContext, version: str, curves: Sequence[str]
         context.minimum_version = ssl.TLSVersion.TLSv1_3
 
 
-def _load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
+def _load_pair(context: ssl.SSLContext, what: str, certificate: str, key: str) -> None:
     # The ssl module reads certificate chains from files only: an anonymous memory file is one.
     if not certificate or not key:
-        raise ValueError("a client certificate and its key go together; one of them is missing")
+        raise ValueError(f"a {what} and its key go together; one of them is missing")
     descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(f"{certificate.strip()}\n{key.strip()}\n".encode())
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=_refuse_passphrase)
     except (OSError, ValueError) as cause:
-        raise ValueError(f"the client certificate and key cannot be used: {_reason(cause)}") from cause
+        raise ValueError(f"the {what} and key cannot be used: {_reason(cause)}") from cause
     finally:
         os.close(descriptor)
 

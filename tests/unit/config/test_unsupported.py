@@ -11,8 +11,6 @@ SWITCHES = {
     "backend: kubernetes": "backend",
     "backend: sshproxy": "backend",
     "audit: {enable: true, format: binary, storage: file}": "audit.enable",
-    "metrics: {enable: true}": "metrics.enable",
-    "health: {enable: true}": "health.enable",
     "geoip: {provider: maxmind}": "geoip.provider",
     "auth: {password: {method: kerberos}}": "auth.password.method",
     "auth: {gssapi: {method: kerberos}}": "auth.gssapi.method",
