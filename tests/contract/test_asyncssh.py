@@ -34,6 +34,7 @@ CONNECTION_ATTRIBUTES: Mapping[str, object] = {
     "_decompressor": None,
     "_deferred_packets": [],
     "_enc_alg_sc": b"",
+    "_extensions_to_send": {},
     "_global_request_waiters": [],
     "_ignore_first_kex": False,
     "_inpbuf": b"",

@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     from moorage.config.sections.ssh import SSHConfig
     from moorage.gateway.connection import Connection, Gateway
 
+MSG_PING: Final = 192
+MSG_PONG: Final = 193
 CORK: Final = 256 * 1024
 """Bytes of packets that are held back for one write; more are written at once."""
 
@@ -111,6 +113,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         self._is_clogged = False
         self._cork: list[bytes] = []
         super().__init__(asyncio.get_running_loop(), options)
+        self._extensions_to_send[b"ping@openssh.com"] = b"0"  # clients hide the timing of keys behind it
         self._config = config
         self._open_gateway = gateway
         self._gone = gone
@@ -227,15 +230,8 @@ class ServerConnection(asyncssh.SSHServerConnection):
         if self._is_cleaned and self._closing is None:
             self._gone(self)
 
-    def internal_error(
-        self,
-        exc_info: Any = None,
-        error_logger: Any = None,
-    ) -> None:
-        """Something failed that should not have: end this connection, log it once.
-
-        What the stock code raises for a packet that is not well-formed is the peer's fault.
-        """
+    def internal_error(self, exc_info: Any = None, error_logger: Any = None) -> None:
+        """End this connection and log it once; for a packet that is not well-formed the peer is to blame."""
         error = (exc_info or sys.exc_info())[1]
         if isinstance(error, PacketDecodeError | UnicodeDecodeError):
             self._say_and_close(asyncssh.ProtocolError(f"Malformed packet: {error}"))
@@ -516,6 +512,11 @@ class ServerConnection(asyncssh.SSHServerConnection):
         self.gateway.log.info("The client gives no sign of life", code=Code.SSH_KEEPALIVE_NORESP)
         self._force_close(asyncssh.ConnectionLost("No sign of life from the client"))
 
+    def _process_ping(self, _kind: int, _number: int, packet: SSHPacket) -> None:
+        data = packet.get_string()
+        packet.check_end()
+        self.send_packet(MSG_PONG, String(data))
+
     # -- global requests and channels ------------------------------------------------------------
 
     def _process_global_request(self, _kind: int, _number: int, packet: SSHPacket) -> None:
@@ -586,6 +587,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         MSG_USERAUTH_REQUEST: _process_userauth_request,
         MSG_GLOBAL_REQUEST: _process_global_request,
         MSG_CHANNEL_OPEN: _process_channel_open,
+        MSG_PING: _process_ping,
     }
 
 

@@ -341,6 +341,19 @@ async def test_clients_that_answer_probes_stay(serve: Serve) -> None:
         assert (await client.run("echo here", encoding=None)).stdout == b"here\n"
 
 
+async def test_pings_are_announced_and_answered(served: Served) -> None:
+    async with served.client() as client:
+        assert served.server.connections[0]._extensions_to_send[b"ping@openssh.com"] == b"0"
+        answered = asyncio.get_running_loop().create_future()
+
+        def pong(_self: Any, _kind: int, _number: int, packet: asyncssh.packet.SSHPacket) -> None:
+            answered.set_result(packet.get_string())
+
+        client._packet_handlers = {**client._packet_handlers, 193: pong}
+        client.send_packet(192, String(b"are you there"))
+        assert await asyncio.wait_for(answered, 5) == b"are you there"
+
+
 @pytest.mark.parametrize(
     "hello",
     [
