@@ -19,7 +19,7 @@ from moorage.testing.streams import Recorder
 from moorage.testing.suite import command, ended, run, start
 from moorage.testing.suite_life import LifeTests
 from moorage.testing.suite_programs import ProgramTests
-from moorage.testing.suite_terminal import terminal
+from moorage.testing.suite_terminal import TerminalTests, terminal
 
 pytestmark = pytest.mark.docker
 
@@ -94,6 +94,13 @@ class EngineStarts(OnEngine):
     has_sftp = False
     has_pty_modes = False
     has_signals = False
+    cancel_points = 5
+
+    async def test_every_exit_code_comes_back(self, guest: Guest) -> None:
+        """Some of them: each takes an exec of the engine."""
+        codes = [0, 1, 2, 42, 126, 127, 128, 130, 137, 254, 255]
+        results = await asyncio.gather(*(run(guest, f"exit {code}") for code in codes))
+        assert [result.status.code for result in results] == codes
 
     async def test_a_command_may_hold_any_byte_but_nul(self, guest: Guest) -> None:
         """The engine's JSON carries UTF-8 only; the rest is refused, never changed."""
@@ -139,8 +146,8 @@ async def run_until_exit(guest: Guest, program: Program) -> bytes:
     return bytes(recorder.stdout)
 
 
-class TestContainersshAgent(EngineStarts, BackendConformance):
-    """The image's own agent: PIDs, signals and files come from it."""
+class TestContainersshAgent(EngineStarts, ProgramTests, TerminalTests, LifeTests):
+    """The image's own agent: PIDs, signals and files come from it.  Bytes flow as without it."""
 
     execution: ClassVar[Mapping[str, Any]] = {"agent": "containerssh", "shellCommand": ["/bin/sh"]}
 

@@ -10,6 +10,8 @@ from tests.conformance.engines import OnEngine
 from tests.parts.engine import RealEngine
 
 from moorage.testing.backend import BackendConformance
+from moorage.testing.suite_flow import FlowTests
+from moorage.testing.suite_life import LifeTests
 
 pytestmark = pytest.mark.podman
 
@@ -30,7 +32,7 @@ class TestSocket(OnPodman, BackendConformance):
     execution: ClassVar[Mapping[str, Any]] = {"stream": "socket"}
 
 
-class TestAttach(OnPodman, BackendConformance):
-    """Our agent, over the engine's attach."""
+class TestAttach(OnPodman, FlowTests, LifeTests):
+    """Our agent, over the engine's attach: how bytes flow and guests live; programs are the same on any stream."""
 
     execution: ClassVar[Mapping[str, Any]] = {"stream": "attach"}
