@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, Protocol, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -38,11 +38,27 @@ _LONGEST_VALUE: Final = 4096
 """Characters of one value that are written; hostile peers choose some of them."""
 
 
+class Target(Protocol):
+    """Where lines go; it also has a method for each severity, by the names of the standard library."""
+
+    @property
+    def is_enveloped(self) -> bool:
+        """True if it adds the time and the level itself."""
+
+    def reopen(self) -> None:
+        """Begin anew, after a rotation; raises `OSError` and stays as it was if that fails."""
+
+    def close(self) -> None:
+        """Bring out what was written, within bounds, and let go; what is written later is lost.  Idempotent."""
+
+
 class Destination:
-    """Where lines go: a stream (by default standard output), or a file.
+    """A target that is a stream (by default standard output), or a file.
 
     `reopen` opens a file anew after it was rotated away.
     """
+
+    is_enveloped = False
 
     def __init__(self, path: Path | None = None, *, stream: TextIO | None = None) -> None:
         self._path = path
@@ -53,6 +69,7 @@ class Destination:
 
     def write(self, line: str) -> None:
         """Write one line; a destination that is gone (a closed pipe, a full disk) loses it silently."""
+        line = line.encode("utf-8", "backslashreplace").decode()  # half a character must not cost the line
         with self._lock:
             try:
                 self._stream.write(line + "\n")
@@ -77,10 +94,10 @@ class Destination:
     msg = debug = info = warning = warn = error = critical = fatal = exception = log = failure = write
 
 
-_destination: Destination | None = None
+_destination: Target | None = None
 
 
-def configure(*, level: str = "notice", format: str = "ljson", destination: Destination | None = None) -> None:  # noqa: A002
+def configure(*, level: str = "notice", format: str = "ljson", destination: Target | None = None) -> None:  # noqa: A002
     """Send all logs of the process to `destination` from `level` up.
 
     `format` is ``ljson`` or ``text``.  May be called again: without a `destination` the one in use stays, its
@@ -98,12 +115,18 @@ def configure(*, level: str = "notice", format: str = "ljson", destination: Dest
         except OSError as error:
             failure = str(error)
     threshold, target = LEVELS[level], _destination
+    renderers = {
+        ("ljson", False): _json_line,
+        ("ljson", True): _json_body,
+        ("text", False): _text_line,
+        ("text", True): _text_body,
+    }
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.format_exc_info,
             _masked,
-            _text_line if format == "text" else _json_line,
+            renderers[format, target.is_enveloped],
         ],
         wrapper_class=structlog.make_filtering_bound_logger(30 if threshold == 25 else threshold),
         logger_factory=lambda *_: target,
@@ -164,12 +187,28 @@ def _json_line(_: WrappedLogger, method: str, event: EventDict) -> str:
     )
 
 
+def _json_body(_: WrappedLogger, method: str, event: EventDict) -> str:
+    """A line for a target that adds the time and the level."""
+    _stamp, _level, code, message, details = _split(method, event)
+    return json.dumps({"code": code, "message": message, "details": details}, ensure_ascii=False, default=str)
+
+
 def _text_line(_: WrappedLogger, method: str, event: EventDict) -> str:
     stamp, level, code, message, details = _split(method, event)
     trace = details.pop("exception", None)
-    tail = " ".join(f"{key}={_quoted(value)}" for key, value in details.items())
-    line = f"{stamp} {level:7} {code} {_one_line(message)}" + (f"  {tail}" if tail else "")
+    line = f"{stamp} {level:7} {_said(code, message, details)}"
     return f"{line}\n{trace}" if trace else line
+
+
+def _text_body(_: WrappedLogger, method: str, event: EventDict) -> str:
+    """One line, whatever it tells, for a target that adds the time and the level."""
+    _stamp, _level, code, message, details = _split(method, event)
+    return _said(code, message, details)
+
+
+def _said(code: str, message: str, details: Mapping[str, Any]) -> str:
+    tail = " ".join(f"{key}={_quoted(value)}" for key, value in details.items())
+    return f"{code} {_one_line(message)}" + (f"  {tail}" if tail else "")
 
 
 def _quoted(value: Any) -> str:

@@ -134,3 +134,12 @@ def test_a_destination_that_is_gone_stops_nobody(stream: io.StringIO) -> None:
     closed.close()
     log.configure(level="info", destination=log.Destination(stream=closed))
     structlog.get_logger().info("x")
+
+
+def test_half_a_character_does_not_cost_the_line(tmp_path: Path, stream: io.StringIO) -> None:
+    path = tmp_path / "log"
+    destination = log.Destination(path)
+    log.configure(level="debug", destination=destination)
+    structlog.get_logger().info("x", username="\udcff")
+    destination.close()
+    assert json.loads(path.read_text())["details"] == {"username": "\udcff"}

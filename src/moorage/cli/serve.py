@@ -10,6 +10,8 @@ import click
 
 if TYPE_CHECKING:
     from moorage.config import AppConfig
+    from moorage.config.sections.log import LogConfig, SyslogConfig
+    from moorage.log import Target
 
 
 @click.command(
@@ -24,7 +26,7 @@ Examples:
 Signals:
   TERM, INT   take no new connections, let sessions end (ssh.shutdownTimeout), then end them;
               a second signal ends them at once
-  HUP         read the configuration again for new logins and reopen the log file; keys that
+  HUP         read the configuration again for new logins and reopen the log; keys that
               cannot change while the server runs are named in the log""",
 )
 @click.option(
@@ -52,7 +54,7 @@ def command(path: Path) -> None:
     from moorage import app
     from moorage.errors import Failure
 
-    _open_log(loaded.config)
+    target = _open_log(loaded.config)
     log = structlog.get_logger()
     for warning in loaded.warnings:
         log.warning(str(warning), code=warning.code)
@@ -62,15 +64,40 @@ def command(path: Path) -> None:
         log.critical(str(failure), code=failure.code)
         print(f"moorage: {failure}", file=sys.stderr)
         raise SystemExit(1) from None
+    finally:
+        target.close()
 
 
-def _open_log(config: AppConfig) -> None:
+def _open_log(config: AppConfig) -> Target:
     from moorage import log
 
     settings = config.log
     try:
-        destination = log.Destination(Path(settings.file) if settings.destination == "file" else None)
+        target = _syslog(settings.syslog) if settings.destination == "syslog" else _stream(settings)
     except OSError as error:
-        print(f"moorage: the log file {settings.file} cannot be opened: {error.strerror} (log.file)", file=sys.stderr)
+        where, key = {
+            "syslog": (f"syslog at {settings.syslog.destination}", "log.syslog.destination"),
+            "file": (f"the log file {settings.file}", "log.file"),
+        }[settings.destination]
+        print(f"moorage: {where} cannot be opened: {error.strerror or error} ({key})", file=sys.stderr)
         raise SystemExit(1) from None
-    log.configure(level=settings.level, format=settings.format, destination=destination)
+    log.configure(level=settings.level, format=settings.format, destination=target)
+    return target
+
+
+def _stream(settings: LogConfig) -> Target:
+    from moorage import log
+
+    return log.Destination(Path(settings.file) if settings.destination == "file" else None)
+
+
+def _syslog(settings: SyslogConfig) -> Target:
+    from moorage.config.sections.names import SYSLOG_FACILITIES
+    from moorage.syslog import Syslog
+
+    return Syslog(
+        settings.destination,
+        facility=SYSLOG_FACILITIES.index(settings.facility),
+        tag=settings.tag,
+        with_pid=settings.pid,
+    )

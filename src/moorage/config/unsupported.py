@@ -52,9 +52,6 @@ NOT_BUILT: Final = (
         "OAuth2",
         "remove it",
     ),
-    NotBuilt(
-        ("log", "destination"), lambda c: c.log.destination == "syslog", "logging to syslog", "use stdout or file"
-    ),
     *(
         NotBuilt(("security", "forwarding", key), _forwards(name), what, "set it to disable")
         for name, key, what in (

@@ -15,7 +15,6 @@ SWITCHES = {
     "auth: {password: {method: kerberos}}": "auth.password.method",
     "auth: {gssapi: {method: kerberos}}": "auth.gssapi.method",
     "auth: {keyboardInteractive: {method: oauth2}}": "auth.keyboardInteractive.method",
-    "log: {destination: syslog}": "log.destination",
     "security: {forwarding: {reverseForwardingMode: enable}}": "security.forwarding.reverseForwardingMode",
     "security: {forwarding: {forwardingMode: filter}}": "security.forwarding.forwardingMode",
     "security: {forwarding: {socketForwardingMode: enable}}": "security.forwarding.socketForwardingMode",

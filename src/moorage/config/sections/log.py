@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 from moorage.config.disk import Disk
 from moorage.config.section import Finding, KeepsZero, OneOf, Section, choose, shown, under
 from moorage.config.sections.names import LOG_LEVELS, SYSLOG_FACILITIES
+from moorage.config.sections.ssh import listen_problem
 
 
 def _level_name(value: object) -> object:
@@ -24,7 +25,7 @@ class SyslogConfig(Section):
     """Where and how syslog is reached."""
 
     destination: str = "/dev/log"
-    """A path is a local socket; anything else is `HOST:PORT` over UDP."""
+    """A path is a local socket, stream or datagram; anything else is `HOST:PORT` over UDP (RFC 5424)."""
 
     facility: Annotated[str, OneOf(SYSLOG_FACILITIES, "facility")] = "auth"
     """Syslog's facility, by name."""
@@ -34,6 +35,11 @@ class SyslogConfig(Section):
 
     pid: bool = False
     """Append the process id to the tag."""
+
+    def problems(self, disk: Disk) -> Iterator[Finding]:
+        if not self.destination.startswith("/") and (wrong := listen_problem(self.destination)):
+            yield Finding(("destination",), wrong, "write HOST:PORT, or the path of a socket")
+        yield from super().problems(disk)
 
 
 class LogConfig(Section):
