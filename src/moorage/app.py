@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -12,6 +13,7 @@ from moorage import log
 from moorage.auth.chain import AuthChain
 from moorage.auth.configserver import config_source
 from moorage.auth.observer import HookMetrics
+from moorage.backend.observer import RequestMetrics
 from moorage.backend.registry import Backends
 from moorage.codes import Code
 from moorage.config import AppConfig
@@ -52,7 +54,11 @@ class SshService:
         observer = HookMetrics(metrics, config) if metrics else None
         if metrics:
             listeners = (event_metrics(metrics, backend=config.backend), *listeners)
-        self._backends = Backends(state_directory=state.directory, instance=state.instance)
+        self._backends = Backends(
+            state_directory=state.directory,
+            instance=state.instance,
+            observer=partial(RequestMetrics, metrics) if metrics else None,
+        )
         self._authenticator = AuthChain(config, observer=observer)
         self._source = config_source(config, observer=observer)
         self._gateway = Gateway(

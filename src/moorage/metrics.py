@@ -287,8 +287,9 @@ Labels:
 - `stage`: `auth`, `config` or `guest`.
 
 A connection counts as one handshake: as successful when its guest is open, as failed when it ends before that, whatever
-the reason. A backend's requests are, for docker, the calls for images, containers and programs (but not those that
-resize, signal or ask for a state); for others, the guests that were asked for.
+the reason. The requests of the backend docker are the calls that look for and pull images, that create, start, attach
+to, inspect and remove containers, and that create and start an exec; those of sandbox are the guests that were asked
+for. That an image or a container is not there is no error.
 """
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
 
+from moorage.backend.observer import RequestObserver
 from moorage.codes import Code
 from moorage.config import AppConfig
 from moorage.errors import ConfigError
@@ -17,9 +19,13 @@ GROUP: Final = "moorage.backends"
 class Backends:
     """One backend a name, imported and made when a login first needs it."""
 
-    def __init__(self, *, state_directory: Path, instance: str) -> None:
+    def __init__(
+        self, *, state_directory: Path, instance: str, observer: Callable[[str], RequestObserver] | None = None
+    ) -> None:
+        """`observer` makes the one that the backend of a name is to tell of its requests, if it can."""
         self._state_directory = state_directory
         self._instance = instance
+        self._observer = observer
         self._made: dict[str, Backend] = {}
 
     @staticmethod
@@ -61,4 +67,7 @@ class Backends:
                 code=Code.BACKEND_CONFIG_ERROR,
             ) from cause
         backend: Backend = factory(state_directory=self._state_directory, instance=self._instance)
+        observe = getattr(backend, "observe", None)
+        if self._observer is not None and observe is not None:
+            observe(self._observer(name))
         return backend

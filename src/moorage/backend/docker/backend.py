@@ -19,6 +19,7 @@ from moorage.backend.docker.programguest import ProgramGuest
 from moorage.backend.docker.reaper import Reaper
 from moorage.backend.docker.sessionguest import SessionGuest
 from moorage.backend.lease import Owner
+from moorage.backend.observer import RequestObserver
 from moorage.codes import Code
 from moorage.config import AppConfig
 from moorage.config.sections.docker import DockerConfig, DockerConnectionConfig, DockerExecutionConfig
@@ -47,7 +48,12 @@ class DockerBackend:
         self._sites: dict[EngineAddress, Site] = {}
         self._reapers: dict[EngineAddress, Reaper] = {}
         self._clean_ups = CleanUps()
+        self._observer: RequestObserver | None = None
         self._log = structlog.get_logger()
+
+    def observe(self, observer: RequestObserver) -> None:
+        """Tell `observer` of the requests to engines."""
+        self._observer = observer
 
     async def prepare(self, config: AppConfig) -> None:
         """Begin to remove what dead gateways have left on the configured engine."""
@@ -108,7 +114,9 @@ class DockerBackend:
             )
             if address not in self._sites:
                 owner, doors = self._own()
-                self._sites[address] = site = Site(Engine(address), instance=self.instance, owner=owner, doors=doors)
+                self._sites[address] = site = Site(
+                    Engine(address, observer=self._observer), instance=self.instance, owner=owner, doors=doors
+                )
                 self._reapers[address] = Reaper(site)
                 self._reapers[address].start()
         except ConfigError as cause:

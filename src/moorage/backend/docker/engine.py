@@ -18,6 +18,7 @@ from urllib.parse import quote
 from moorage.backend.docker.address import EngineAddress
 from moorage.backend.docker.failures import EngineError, EngineUnreachableError
 from moorage.backend.docker.wire import Wire
+from moorage.backend.observer import RequestObserver, Unobserved, counted
 from moorage.net.stream import RawStream
 
 PULL_DEADLINE: Final = 1800.0
@@ -39,8 +40,9 @@ class ExecState:
 class Engine:
     """One engine, shared by all its guests."""
 
-    def __init__(self, address: EngineAddress) -> None:
+    def __init__(self, address: EngineAddress, *, observer: RequestObserver | None = None) -> None:
         self.address = address
+        self.observer: RequestObserver = observer or Unobserved()
         self._wire = Wire(address)
         self._pulls: dict[str, _Pull] = {}
 
@@ -59,6 +61,7 @@ class Engine:
 
     # Containers.
 
+    @counted
     async def create(self, name: str, body: Mapping[str, Any], *, platform: str = "", timeout: float) -> str:
         """Create a container; its id."""
         query: dict[str, str | int] = {"name": name} if name else {}
@@ -70,15 +73,18 @@ class Engine:
             raise EngineUnreachableError("the engine named no container")
         return container
 
+    @counted
     async def start(self, container: str, *, timeout: float) -> None:
         """Start it; a no-op if it runs."""
         await self._wire.call("POST", f"/containers/{_path(container)}/start", timeout=timeout)
 
+    @counted
     async def attach(self, container: str, *, timeout: float, logs: bool = False) -> RawStream:
         """Its standard streams, framed unless it has a terminal."""
         query = {"stream": 1, "stdin": 1, "stdout": 1, "stderr": 1, "logs": int(logs)}
         return await self._wire.upgrade(f"/containers/{_path(container)}/attach", query=query, timeout=timeout)
 
+    @counted
     async def inspect(self, container: str, *, timeout: float) -> Mapping[str, Any] | None:
         """What the engine knows of it; None if there is no such container."""
         try:
@@ -106,6 +112,7 @@ class Engine:
         query = {"h": rows, "w": columns}
         await self._wire.call("POST", f"/containers/{_path(container)}/resize", query=query, timeout=timeout)
 
+    @counted
     async def remove(self, container: str, *, timeout: float) -> bool:
         """Remove it by force, with its anonymous volumes: True if it is gone, False if its removal is under way."""
         try:
@@ -151,6 +158,7 @@ class Engine:
 
     # Execs.
 
+    @counted
     async def exec_create(self, container: str, body: Mapping[str, Any], *, timeout: float) -> str:
         """Prepare a program in a running container; the exec's id."""
         answer = _mapping(
@@ -161,6 +169,7 @@ class Engine:
             raise EngineUnreachableError("the engine named no exec")
         return identity
 
+    @counted
     async def exec_start(self, identity: str, *, tty: bool, timeout: float) -> RawStream:
         """Start it; its standard streams, framed unless `tty`."""
         return await self._wire.upgrade(
@@ -184,6 +193,7 @@ class Engine:
 
     # Images and volumes.
 
+    @counted
     async def image(self, name: str, *, timeout: float) -> Mapping[str, Any] | None:
         """What the engine knows of an image; None if it is not there."""
         try:
@@ -193,6 +203,7 @@ class Engine:
                 return None
             raise
 
+    @counted
     async def pull(
         self, name: str, *, auth: Mapping[str, str] | None, platform: str, progress: Callable[[str], None]
     ) -> None:

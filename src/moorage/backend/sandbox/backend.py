@@ -17,6 +17,7 @@ from moorage.agent.guest import open_guest
 from moorage.agent.install import agent_binary
 from moorage.agent.link import AgentLink
 from moorage.agent.messages import GuestSettings
+from moorage.backend.observer import RequestObserver, Unobserved, counted
 from moorage.backend.sandbox.bubblewrap import GuestSystem, command
 from moorage.backend.sandbox.child import Child
 from moorage.backend.sandbox.limits import ControlGroup, UserIds, confined, is_root, sweep
@@ -38,8 +39,14 @@ class SandboxBackend:
         self._instance = instance
         self._uids = UserIds()
         self._count = 0
+        self.observer: RequestObserver = Unobserved()
         sweep(instance)
 
+    def observe(self, observer: RequestObserver) -> None:
+        """Tell `observer` of each sandbox that is asked for."""
+        self.observer = observer
+
+    @counted
     async def open(self, login: Login, progress: Progress) -> Guest:
         """A fresh sandbox for `login`; see `moorage.gateway.contract.Backend.open`."""
         del progress  # there is nothing to wait for
