@@ -52,6 +52,10 @@ class ChannelSession(Protocol):
     def requested(self, name: bytes, packet: SSHPacket) -> bool | None:
         """A channel request arrived: True or False answers it, None means that `answered` follows."""
 
+    @property
+    def owes_status(self) -> bool:
+        """True while a program runs whose end is still to be reported by `GatewayChannel.finish`."""
+
 
 class GatewayChannel(SSHChannel[bytes]):
     """What all our channels share."""
@@ -63,6 +67,7 @@ class GatewayChannel(SSHChannel[bytes]):
         """To be called once at the end of construction."""
         self._requests: deque[tuple[bytes, bool, SSHPacket]] = deque()
         self._requests_bytes = 0
+        self._is_close_waiting = False
         self._last_words: tuple[bytes, tuple[bytes, ...]] | None = None
         self.set_write_buffer_limits(SEND_HIGH)
 
@@ -108,7 +113,15 @@ class GatewayChannel(SSHChannel[bytes]):
         self.send_packet(MSG_CHANNEL_WINDOW_ADJUST, UInt32(len(data)))
 
     def _process_close(self, kind: int, number: int, packet: SSHPacket) -> None:
-        """The client closes: what it sent before is delivered, however full the guest is."""
+        """The client closes: what it sent before is delivered, however full the guest is.
+
+        OpenSSH's client closes as soon as both sides have sent EOF.  It still waits for the exit status
+        then, which has to come before our CLOSE.
+        """
+        if self._send_state in {"eof_pending", "eof"} and self._last_words is None and self._session.owes_status:
+            packet.check_end()
+            self._is_close_waiting = True
+            return
         if self._session is not None and self._recv_paused:
             self._recv_paused = False
             self._flush_recv_buf()
@@ -214,6 +227,8 @@ class GatewayChannel(SSHChannel[bytes]):
             self._last_words = None
             self._send_request(request, *payload)
             self.close()
+            if self._is_close_waiting:
+                SSHChannel._process_close(self, MSG_CHANNEL_CLOSE, 0, SSHPacket(b""))  # noqa: SLF001
 
     def congestion_changed(self) -> None:
         """The connection has got congested, or is so no more."""

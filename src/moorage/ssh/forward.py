@@ -43,6 +43,11 @@ class ForwardSession(asyncssh.SSHTCPSession[bytes]):
         self._has_eof = False
         self._has_ended = False
 
+    @property
+    def owes_status(self) -> bool:
+        """Connections have none."""
+        return False
+
     async def dialled(self, dial: Dial) -> ForwardSession:
         """The session, once `dial` has connected; raises `ChannelOpenError` if it has not."""
         try:

@@ -43,6 +43,7 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
         self._has_terminal = False
         self._is_paused = False
         self._is_waiting_shown = False
+        self._has_reported = False
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -84,6 +85,11 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
         b"subsystem": _subsystem,
     }
     """All others are refused: break (RFC 4335 §3: failure if no break is made), x11-req, agent forwarding, …"""
+
+    @property
+    def owes_status(self) -> bool:
+        """True from the start of a program until its end is reported."""
+        return self._process is not None and not self._has_reported
 
     # -- the program ---------------------------------------------------------------------------
 
@@ -135,6 +141,7 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
             self._channel.send(f"{line}\n".encode(), STDERR)
 
     def _report(self, status: ExitStatus) -> None:
+        self._has_reported = True
         if status.signal is None:
             code = FAILED if status.code is None else status.code
             self._channel.finish(b"exit-status", UInt32(code & 0xFFFFFFFF))

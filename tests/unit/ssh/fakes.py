@@ -218,6 +218,12 @@ async def _early_eof(process: FakeProcess) -> int:
     return len(rest)
 
 
+@program("late")
+async def _late(process: FakeProcess) -> int:
+    process.receiver.eof_received()
+    return int(await process.signals.get())
+
+
 @program("stuck")
 async def _stuck(process: FakeProcess) -> int:
     await asyncio.Event().wait()

@@ -253,6 +253,22 @@ async def test_sessions_share_a_connection(served: Served, tmp_path: Path) -> No
         await master.wait()
 
 
+async def test_a_client_that_closes_after_both_ends_still_gets_the_exit_status(served: Served) -> None:
+    async with served.client() as client:  # OpenSSH's multiplexing client does so
+        channel = RawChannel(client)
+        await channel.open()
+        assert await channel.ask(b"exec", String("late"))
+        (ours,) = served.server.connections[0]._channels.values()
+        channel.write_eof()
+        channel.close()
+        async with asyncio.timeout(5):
+            while not ours._is_close_waiting:  # type: ignore[attr-defined]
+                await asyncio.sleep(0.001)
+            served.gateway.processes[0].signal("9")
+            await channel.wait_closed()
+    assert channel.status == 9
+
+
 async def test_closing_the_channel_hangs_up_and_the_connection_goes_on(served: Served) -> None:
     async with served.client() as client:
         channel, _ = await client.create_session(asyncssh.SSHClientSession, "stuck", encoding=None)
