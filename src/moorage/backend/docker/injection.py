@@ -20,6 +20,7 @@ from typing import Final
 
 from moorage.agent.install import agent_binary
 from moorage.backend.docker.engine import Engine
+from moorage.backend.docker.failures import EngineError
 from moorage.backend.docker.spec import Injection
 
 TARGET: Final = "/.moorage"
@@ -28,6 +29,7 @@ TARGET: Final = "/.moorage"
 _AGENT: Final = "agent"
 _SOCKET: Final = "socket"
 _COMPLETE: Final = "complete"
+_TAR_END: Final = 1024
 
 
 class Doors:
@@ -149,11 +151,19 @@ class AgentVolumes:
         creating = asyncio.ensure_future(self._engine.create(name, body, platform=platform, timeout=timeout))
         try:
             await asyncio.shield(creating)
-            if not await self._engine.has_path(name, f"{TARGET}/{_COMPLETE}", timeout=timeout):
-                await self._engine.put_archive(name, TARGET, _archive(agent), timeout=timeout)
+            if not await self._is_complete(name, timeout):
+                try:
+                    await self._engine.put_archive(name, TARGET, _archive(agent), timeout=timeout)
+                except EngineError:
+                    # Podman may complain about an archive that it has unpacked to its end.
+                    if not await self._is_complete(name, timeout):
+                        raise
         finally:
             await asyncio.shield(asyncio.ensure_future(self._discard(creating, name, timeout)))
         return volume
+
+    async def _is_complete(self, container: str, timeout: float) -> bool:
+        return await self._engine.has_path(container, f"{TARGET}/{_COMPLETE}", timeout=timeout)
 
     async def _discard(self, creating: asyncio.Future[str], name: str, timeout: float) -> None:
         await asyncio.wait([creating])
@@ -179,4 +189,6 @@ def _archive(agent: bytes) -> bytes:
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(content), mode
             archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
+        end = archive.offset + _TAR_END
+    # Without tar's padding: a reader that stops at the end mark breaks the pipe for an engine that still writes.
+    return buffer.getvalue()[:end]

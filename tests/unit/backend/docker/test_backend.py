@@ -304,6 +304,24 @@ async def test_an_attach_that_babbles_is_no_agent(engine: ScriptedEngine, backen
     assert error.code is Code.DOCKER_AGENT_FAILED
 
 
+@pytest.mark.parametrize("complete", [True, False])
+async def test_a_volume_counts_as_filled_if_its_last_file_is_there(
+    engine: ScriptedEngine, backend: DockerBackend, complete: bool
+) -> None:
+    looks = iter([answer(404), answer(200 if complete else 404)])
+
+    async def look(call: Call) -> None:
+        await next(looks)(call)
+
+    engine.on("^POST /volumes/create", answer(201, {}))
+    engine.on("^HEAD /containers/", look)
+    engine.on("^PUT /containers/", answer(500, {"message": "broken pipe"}))
+    engine.on("/attach", answer(500, {"message": "boom"}))
+    error = await failure(backend, login(engine, stream="attach"))
+    assert ("boom" if complete else "broken pipe") in str(error)
+    assert engine.heard("^DELETE /containers/moorage-fill-") == 1
+
+
 async def test_an_exec_guest_that_loses_its_engine_says_so(engine: ScriptedEngine, backend: DockerBackend) -> None:
     ready = asyncio.Event()
 
