@@ -174,31 +174,40 @@ async def open_guest(
     settings: GuestSettings | None = None,
     files: Mapping[str, FileValue] | None = None,
     deadline: float = START_DEADLINE,
+    start_deadline: float = START_DEADLINE,
+    failed: Callable[[BaseException, str], BackendError] | None = None,
 ) -> AgentGuest:
-    """A guest that is ready for programs, with `files` in place.
+    """A guest that is ready for programs, with `files` in place, within `deadline` seconds.
 
     `connect` joins the given link to the stream: ``lambda link: loop.create_unix_connection(lambda: link, path)``.
-    `deadline` covers it and the agent's HELLO.  On failure (`BackendError`) and on cancellation the guest is
-    destroyed before this returns.
+    Each of its programs then has `start_deadline` seconds to start.
+
+    On failure (`BackendError`) and on cancellation the guest is destroyed before this returns.  `failed` words what
+    was not said by a `BackendError` already; it is given the cause and its text.
     """
     link = AgentLink()
-    guest = AgentGuest(link, destroy=destroy, settings=settings)
+    guest = AgentGuest(link, destroy=destroy, settings=settings, start_deadline=start_deadline)
     try:
         async with asyncio.timeout(deadline):
             await connect(link)
             await link.hello()
-        await guest.write_files(files or {})
+            if files:
+                await guest.write_files(files)
     except BaseException as error:
         await guest.close("it could not be opened")
         if isinstance(error, LinkError | OSError | TimeoutError):
             why = str(error) or f"no answer within {deadline:g} s{link.said()}"
-            raise BackendError(
-                f"the agent could not be reached: {why}",
-                user_text="Your environment could not be started.",
-                code=Code.GUEST_OPEN_FAILED,
-            ) from error
+            raise (failed or _unreachable)(error, why) from error
         raise
     return guest
+
+
+def _unreachable(_: BaseException, why: str) -> BackendError:
+    return BackendError(
+        f"the agent could not be reached: {why}",
+        user_text="Your environment could not be started.",
+        code=Code.GUEST_OPEN_FAILED,
+    )
 
 
 @contextmanager

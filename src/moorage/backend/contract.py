@@ -1,4 +1,4 @@
-"""What a backend supplies when its guests have an agent: a `Launcher`.  The rest is `open_guest`.
+"""What a backend supplies when its guests have an agent: a `Launcher`.  The rest is `moorage.agent.guest.open_guest`.
 
 A backend is made as ``Class(state_directory=…, instance=…)`` by the registry and touches
 nothing outside of the process before `Backend.open` or `prepare`.
@@ -7,18 +7,15 @@ nothing outside of the process before `Backend.open` or `prepare`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
-from moorage.agent.guest import AgentGuest
-from moorage.agent.link import AgentLink, LinkError
-from moorage.agent.messages import GuestSettings
+from moorage.agent.link import AgentLink
 from moorage.codes import Code
 from moorage.config import AppConfig
 from moorage.errors import BackendError
 from moorage.gateway.contract import Backend, Progress
-from moorage.gateway.model import FileValue
 
 
 class Launcher(Protocol):
@@ -72,41 +69,6 @@ class CleanUps:
         """Returns when all work that was begun has ended."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
-
-
-async def open_guest(
-    launcher: Launcher,
-    *,
-    settings: GuestSettings,
-    files: Mapping[str, FileValue],
-    progress: Progress,
-    seconds: float,
-    start_seconds: float,
-    clean_ups: CleanUps,
-    failed: Callable[[BaseException], BackendError],
-) -> AgentGuest:
-    """A guest by `launcher`, ready for programs, with `files` in place, within `seconds`.
-
-    Each of its programs then has `start_seconds` to start.
-
-    Raises `BackendError`; `failed` words what came too late or was said by no agent.  On any failure,
-    cancellation included, nothing is left.
-    """
-    link = AgentLink()
-    try:
-        async with asyncio.timeout(seconds):
-            await launcher.launch(link, progress)
-            await link.hello()
-            guest = AgentGuest(link, destroy=launcher.destroy, settings=settings, start_deadline=start_seconds)
-            if files:
-                await guest.write_files(files)
-            return guest
-    except BaseException as cause:
-        link.close()
-        await clean_ups.finish(launcher.destroy("the guest could not be opened"), name="backend/undo")
-        if isinstance(cause, LinkError | TimeoutError):
-            raise failed(cause) from cause
-        raise
 
 
 def lost(cause: BaseException | None) -> BackendError:

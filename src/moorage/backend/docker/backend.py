@@ -7,8 +7,9 @@ from typing import Final
 
 import structlog
 
+from moorage.agent.guest import open_guest
 from moorage.agent.messages import GuestSettings
-from moorage.backend.contract import CleanUps, open_guest
+from moorage.backend.contract import CleanUps
 from moorage.backend.docker.address import EngineAddress
 from moorage.backend.docker.engine import Engine
 from moorage.backend.docker.execguest import open_exec_guest
@@ -90,14 +91,14 @@ class DockerBackend:
 
     async def _open(self, site: Site, login: Login, progress: Progress) -> Guest:
         config: DockerConfig = login.config.docker
+        launcher = DockerLauncher(site, login, self._clean_ups)
         return await open_guest(
-            DockerLauncher(site, login, self._clean_ups),
+            lambda link: launcher.launch(link, progress),
+            destroy=launcher.destroy,
             settings=guest_settings(config.execution),
             files=login.metadata.files,
-            progress=progress,
-            seconds=config.timeouts.container_start.total_seconds(),
-            start_seconds=config.timeouts.command_start.total_seconds(),
-            clean_ups=self._clean_ups,
+            deadline=config.timeouts.container_start.total_seconds(),
+            start_deadline=config.timeouts.command_start.total_seconds(),
             failed=_failed,
         )
 
@@ -145,7 +146,7 @@ def guest_settings(execution: DockerExecutionConfig) -> GuestSettings:
     )
 
 
-def _failed(cause: BaseException) -> BackendError:
+def _failed(cause: BaseException, _: str) -> BackendError:
     if isinstance(cause, TimeoutError):
         return backend_error(Code.DOCKER_CONTAINER_START_FAILED, "launch the container in time", cause)
     return backend_error(Code.DOCKER_AGENT_FAILED, "greet the agent", cause)

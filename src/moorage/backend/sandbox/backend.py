@@ -49,16 +49,15 @@ class SandboxBackend:
     @counted
     async def open(self, login: Login, progress: Progress) -> Guest:
         """A fresh sandbox for `login`; see `moorage.gateway.contract.Backend.open`."""
-        del progress  # there is nothing to wait for
         program = shutil.which("bwrap")
         if program is None:
             raise _failure("bubblewrap is not installed; install it (apt-get install bubblewrap)")
         self._count += 1
-        sandbox = Sandbox(self._uids, f"{self._instance}-{self._count}")
+        sandbox = Sandbox(self._uids, f"{self._instance}-{self._count}", program, login)
         config = login.config.sandbox
         try:
             return await open_guest(
-                lambda link: sandbox.start(program, login, link),
+                lambda link: sandbox.launch(link, progress),
                 destroy=sandbox.destroy,
                 settings=_settings(config),
                 files=login.metadata.files,
@@ -72,9 +71,11 @@ class SandboxBackend:
 
 
 class Sandbox:
-    """One sandbox: its process, its control group, its user id."""
+    """One sandbox, its process, control group and user id; implements `Launcher`."""
 
-    def __init__(self, uids: UserIds, name: str) -> None:
+    def __init__(self, uids: UserIds, name: str, program: str, login: Login) -> None:
+        self._program = program
+        self._login = login
         self._uids = uids
         self._name = name
         self._uid: int | None = None
@@ -82,14 +83,18 @@ class Sandbox:
         self._child: Child | None = None
         self._said = ""
 
-    async def start(self, program: str, login: Login, link: AgentLink) -> None:
+    async def launch(self, link: AgentLink, progress: Progress) -> None:
         """Start it with `link` on the stream to its agent.  Raises `OSError`; `destroy` cleans up in any case."""
-        limits = login.config.sandbox.limits
+        del progress  # there is nothing to wait for
+        limits = self._login.config.sandbox.limits
         if is_root():
             self._uid = self._uids.take()
         self._group = ControlGroup.make(self._name, processes=limits.processes, memory_bytes=limits.memory)
         ours, theirs = socket.socketpair()
-        with theirs, contextlib.closing(command(program, self._system(login), agent_binary(os.uname().machine))) as cmd:
+        with (
+            theirs,
+            contextlib.closing(command(self._program, self._system(), agent_binary(os.uname().machine))) as cmd,
+        ):
             try:
                 arguments = confined(cmd.arguments, uid=self._uid, group=self._group)
                 self._child = Child(arguments, stdin=theirs.fileno(), pass_fds=cmd.descriptors)
@@ -99,7 +104,8 @@ class Sandbox:
         ours.setblocking(False)
         await asyncio.get_running_loop().create_connection(lambda: link, sock=ours)
 
-    def _system(self, login: Login) -> GuestSystem:
+    def _system(self) -> GuestSystem:
+        login = self._login
         config = login.config.sandbox
         limits = config.limits
         rlimits = {"nofile": limits.open_files}
