@@ -12,6 +12,7 @@ from moorage.config.problems import dotted
 
 HOOK = "method: webhook, webhook: "
 
+TLS_SERVER = "{}: {{enable: true, cert: /c, key: /k, cipher: TLS_AES_128_GCM_SHA256}}"
 OAUTH2 = "auth: {keyboardInteractive: {method: oauth2, oauth2: {clientId: a, clientSecret: b, provider: "
 PROXY = "backend: sshproxy\nsshproxy: {server: h, usernamePassThrough: true, allowedHostKeyFingerprints: "
 SESSION = "docker: {execution: {mode: session, host: {restartpolicy: {name: "
@@ -73,6 +74,7 @@ BAD: list[tuple[str, str]] = [
     ("log: {format: xml}", "log.format: invalid log format"),
     ("log: {destination: test}", "log.destination: invalid log destination"),
     ("log: {destination: syslog, syslog: {facility: nope}}", "log.syslog.facility: invalid facility"),
+    ("log: {destination: syslog, syslog: {destination: localhost}}", 'log.syslog.destination: "localhost" has no port'),
     ("metrics: {enable: true, path: m}", "metrics.path: must begin with a slash"),
     ("metrics: {enable: true, listen: x}", 'metrics.listen: "x" has no port'),
     ("metrics: {enable: true, clientcacert: /c}", "metrics.clientcacert: has no effect without TLS"),
@@ -204,6 +206,13 @@ def test_a_users_file_beside_a_chosen_method_switches_nothing_on(read: Read) -> 
     [
         ("{}", "auth", "nobody can log in"),
         ("configserver: {url: 'https://h', cipher: TLS_AES_128_GCM_SHA256}", "configserver.cipher", "cannot be chosen"),
+        (TLS_SERVER.format("metrics"), "metrics.cipher", "cannot be chosen"),
+        (TLS_SERVER.format("health"), "health.cipher", "cannot be chosen"),
+        (
+            "health: {enable: true, client: {url: 'https://h', cipher: TLS_AES_128_GCM_SHA256}}",
+            "health.client.cipher",
+            "cannot be chosen",
+        ),
         ("ssh: {ciphers: [tripledescbcID, aes128-ctr]}", "ssh.ciphers[0]", "names no cipher"),
         ("docker: {execution: {disableAgent: true}}", "docker.execution.disableAgent", "without an agent"),
         (

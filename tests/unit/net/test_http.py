@@ -162,6 +162,16 @@ async def test_a_redirect_is_an_error_unless_it_is_allowed(server: HookServer, o
     assert not other.requests
 
 
+async def test_a_get_has_no_body_and_the_url_as_it_is(server: HookServer) -> None:
+    client = WebClient(Endpoint(url=f"{server.url}/probe?x=y"))
+    assert (await client.get()).status == 200
+    await client.close()
+    (request,) = server.requests
+    assert (request.method, request.target, request.body) == ("GET", "/probe?x=y", b"")
+    assert request.headers["accept"] == "application/json"
+    assert "content-type" not in request.headers
+
+
 @pytest.mark.parametrize(("status", "method", "body"), [(301, "GET", b""), (303, "GET", b""), (307, "POST", BODY)])
 async def test_an_allowed_redirect_on_the_same_host_is_followed(
     server: HookServer, other: HookServer, status: int, method: str, body: bytes

@@ -32,3 +32,8 @@ class HealthConfig(HTTPServerConfig):
         if self.enable:
             yield from super().problems(disk)
             yield from under("client", self.client.problems(disk))
+
+    def warnings(self) -> Iterator[Finding]:
+        if self.enable:
+            yield from super().warnings()
+            yield from under("client", self.client.warnings())

@@ -57,6 +57,15 @@ class TLSConfig(Section):
                 name = given[unknown]
                 yield Finding((key, unknown), f"unknown {what} {shown(name)}", choose(name, known))
 
+    def tls_warnings(self) -> Iterator[Finding]:
+        """What of the names cannot be honoured; asked where TLS is really spoken."""
+        if self.model_fields_set & {"curves", "cipher"}:
+            from moorage.net.tls import unhonoured
+
+            for sentence in unhonoured(curves=self.curves, ciphers=self.cipher):
+                key, _, what = sentence.partition(": ")
+                yield Finding((key,), what)
+
 
 class HTTPClientConfig(TLSConfig):
     """How a service is called over HTTP."""
@@ -89,12 +98,8 @@ class HTTPClientConfig(TLSConfig):
             yield from self.tls_problems()
 
     def warnings(self) -> Iterator[Finding]:
-        if self.is_tls and self.model_fields_set & {"curves", "cipher"}:
-            from moorage.net.tls import unhonoured
-
-            for sentence in unhonoured(curves=self.curves, ciphers=self.cipher):
-                key, _, what = sentence.partition(": ")
-                yield Finding((key,), what)
+        if self.is_tls:
+            yield from self.tls_warnings()
 
     @property
     def is_tls(self) -> bool:
@@ -129,6 +134,10 @@ class HTTPServerConfig(TLSConfig):
                 yield Finding(("clientcacert",), wrong)
         if self.cert:
             yield from self.tls_problems()
+
+    def warnings(self) -> Iterator[Finding]:
+        if self.cert:
+            yield from self.tls_warnings()
 
 
 def url_problems(key: str, url: str) -> Iterator[Finding]:

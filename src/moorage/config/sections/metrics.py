@@ -25,3 +25,7 @@ class MetricsConfig(HTTPServerConfig):
         yield from super().problems(disk)
         if not self.path.startswith("/"):
             yield Finding(("path",), "must begin with a slash", f"write /{self.path[:40]}")
+
+    def warnings(self) -> Iterator[Finding]:
+        if self.enable:
+            yield from super().warnings()

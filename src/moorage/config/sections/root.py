@@ -94,7 +94,7 @@ class AppConfig(Section):
             yield Finding(("backend",), f"invalid backend {shown(self.backend)}", choose(self.backend, known))
 
     def warnings(self) -> Iterator[Finding]:
-        for name in ("ssh", "configserver", "auth", "security"):
+        for name in ("ssh", "configserver", "auth", "metrics", "health", "security"):
             yield from under(name, self._part(name).warnings())
         if self.backend in BACKENDS:
             yield from under(self.backend, self._part(self.backend).warnings())
