@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ def _clients() -> None:
 def engine(docker_engine: RealEngine) -> Iterator[RealEngine]:
     """The Docker engine; when all tests have ended no container of ours may be left on it."""
     yield docker_engine
-    until(lambda: not containers(docker_engine), "no container is left after all tests", seconds=15)
+    with suppress(AssertionError):
+        until(lambda: not containers(docker_engine), "no container is left", seconds=15)
+    assert not containers(docker_engine), "containers are left after all tests"
 
 
 @pytest.fixture(scope="session")
