@@ -16,7 +16,7 @@ from moorage.agent.process import LOST, FileChannel, ProcessChannel
 from moorage.codes import Code
 from moorage.errors import BackendError, Refused
 from moorage.gateway.contract import Accepted, Listener, Process, ProcessReceiver, Receiver, Transport
-from moorage.gateway.model import Address, FileValue, Program, Target, TcpTarget
+from moorage.gateway.model import Address, FileValue, ListenSpec, Program, Target, TcpTarget
 
 START_DEADLINE: Final = 30.0
 """Seconds that an agent has to answer an OPEN."""
@@ -75,14 +75,14 @@ class AgentGuest:
             message = messages.open_dial(target)
         return await self._open(message, lambda link, number: Channel(link, number, receiver))
 
-    async def listen(self, target: Target, accepted: Accepted) -> Listener:
+    async def listen(self, spec: ListenSpec, accepted: Accepted) -> Listener:
         """Listen inside the guest; see `Guest.listen`."""
         with _as_refused():
-            message = messages.open_listen(target)
+            message = messages.open_listen(spec)
         channel = await self._open(message, lambda link, number: Channel(link, number, Silent()))
         self._link.answer_with(channel.number, accepted)
         try:
-            port = messages.read_int(channel.opening, "port", 1, 65535) if isinstance(target, TcpTarget) else 0
+            port = messages.read_int(channel.opening, "port", 1, 65535) if isinstance(spec, TcpTarget) else 0
         except ProtocolError as error:
             channel.close()
             raise BackendError(f"the agent listens without a port: {error}", code=Code.AGENT_PROTOCOL_ERROR) from error

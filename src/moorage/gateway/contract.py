@@ -14,7 +14,7 @@ under way is kept by the transport, within its window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from moorage.config import AppConfig
@@ -22,6 +22,7 @@ from moorage.gateway.model import (
     Address,
     Attempt,
     ExitStatus,
+    ListenSpec,
     Login,
     Program,
     Size,
@@ -107,6 +108,9 @@ class Listener(Protocol):
     port: int
     """The TCP port that is bound; 0 for a unix socket."""
 
+    environment: Mapping[bytes, bytes]
+    """What programs must have to find it: ``DISPLAY``, ``SSH_AUTH_SOCK``; empty for plain sockets."""
+
     async def close(self) -> None:
         """Accept no more; connections that were accepted go on.  Idempotent."""
 
@@ -133,7 +137,7 @@ class Guest(Protocol):
         Raises `Refused` with the reason (RFC 4254 §5.1: connect failed) and `BackendError` if the guest is lost.
         """
 
-    async def listen(self, target: Target, accepted: Accepted) -> Listener:
+    async def listen(self, spec: ListenSpec, accepted: Accepted) -> Listener:
         """Listen inside the guest; raises `Refused` if the address cannot be bound."""
 
     async def lost(self) -> BaseException | None:

@@ -187,3 +187,23 @@ class UnixTarget:
 
 
 Target = TcpTarget | UnixTarget
+
+
+@dataclass(frozen=True, slots=True)
+class X11Display:
+    """A display to be offered inside the guest, as asked for (RFC 4254 §6.3.1)."""
+
+    protocol: bytes
+    cookie: bytes = field(repr=False)
+    """The fake cookie, in hexadecimal as the client sent it."""
+    screen: int = 0
+    single_connection: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSocket:
+    """A socket to be offered inside the guest that leads to the user's ssh-agent."""
+
+
+ListenSpec = TcpTarget | UnixTarget | X11Display | AgentSocket
+"""What a guest can be asked to listen on; port 0 lets it choose."""

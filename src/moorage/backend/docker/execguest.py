@@ -25,7 +25,7 @@ from moorage.codes import Code
 from moorage.config.sections.docker import DockerConfig
 from moorage.errors import BackendError, Refused
 from moorage.gateway.contract import Accepted, Listener, Process, ProcessReceiver, Progress, Receiver, Transport
-from moorage.gateway.model import ExitStatus, FileValue, Login, Program, Size, Target
+from moorage.gateway.model import ExitStatus, FileValue, ListenSpec, Login, Program, Size, Target
 
 _WATCH_SECONDS: Final = 300.0
 _KILLED: Final = 137
@@ -100,7 +100,7 @@ class ExecGuest:
         self._check_open()
         raise _no_forwarding()
 
-    async def listen(self, target: Target, accepted: Accepted) -> Listener:
+    async def listen(self, spec: ListenSpec, accepted: Accepted) -> Listener:
         """Refused: see the module."""
         self._check_open()
         raise _no_forwarding()

@@ -24,7 +24,7 @@ from moorage.codes import Code
 from moorage.config.sections.docker import DockerConfig
 from moorage.errors import Refused
 from moorage.gateway.contract import Accepted, Listener, Process, ProcessReceiver, Progress, Receiver, Transport
-from moorage.gateway.model import ExitStatus, FileValue, Login, Program, Size, Target
+from moorage.gateway.model import ExitStatus, FileValue, ListenSpec, Login, Program, Size, Target
 
 _WAIT_SECONDS: Final = 366 * 86400.0
 
@@ -80,7 +80,7 @@ class ProgramGuest:
         """Refused: there is one program here and nothing else."""
         raise Refused("there is no agent in the guest", user_text="Forwarding is not available in this environment.")
 
-    async def listen(self, target: Target, accepted: Accepted) -> Listener:
+    async def listen(self, spec: ListenSpec, accepted: Accepted) -> Listener:
         """Refused: there is one program here and nothing else."""
         raise Refused("there is no agent in the guest", user_text="Forwarding is not available in this environment.")
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from moorage.backend.contract import CleanUps, lost
 from moorage.errors import BackendError, Refused
 from moorage.gateway.contract import Accepted, Guest, Listener, Process, ProcessReceiver, Receiver, Transport
-from moorage.gateway.model import Program, Target
+from moorage.gateway.model import ListenSpec, Program, Target
 
 
 class SessionGuest:
@@ -45,7 +45,7 @@ class SessionGuest:
             raise lost(None)
         raise _no_forwarding()
 
-    async def listen(self, target: Target, accepted: Accepted) -> Listener:
+    async def listen(self, spec: ListenSpec, accepted: Accepted) -> Listener:
         """Refused: see the class."""
         if self._closed.done():
             raise lost(None)
