@@ -96,6 +96,7 @@ CONNECTION_METHODS: Mapping[str, list[str]] = {
 }
 
 CHANNEL_ATTRIBUTES: Mapping[str, object] = {
+    "_open_waiter": None,
     "_recv_buf": [],
     "_recv_paused": "starting",
     "_recv_state": "closed",
@@ -112,10 +113,15 @@ CHANNEL_ATTRIBUTES: Mapping[str, object] = {
     "_session": None,
 }
 
-CHANNEL_TYPES: Mapping[str, type] = {"_conn": SSHServerConnection}
+CHANNEL_TYPES: Mapping[str, type] = {
+    "_conn": SSHServerConnection,
+    "_loop": asyncio.AbstractEventLoop,
+    "_recv_chan": int,
+}
 
 CHANNEL_METHODS: Mapping[str, list[str]] = {
     "_accept_data": ["self", "data", "datatype"],
+    "_cleanup": ["self", "exc"],
     "_deliver_data": ["self", "data", "datatype"],
     "_discard_recv": ["self"],
     "_flush_recv_buf": ["self", "exc"],
@@ -127,6 +133,8 @@ CHANNEL_METHODS: Mapping[str, list[str]] = {
     "_send_request": ["self", "request", "args", "want_reply"],
     "close": ["self"],
     "process_open": ["self", "send_chan", "send_window", "send_pktsize", "session"],
+    "process_open_confirmation": ["self", "send_chan", "send_window", "send_pktsize", "packet"],
+    "process_open_failure": ["self", "code", "reason", "lang"],
     "send_packet": ["self", "pkttype", "args"],
     "set_write_buffer_limits": ["self", "high", "low"],
     "write": ["self", "data", "datatype"],

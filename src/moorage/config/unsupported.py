@@ -24,10 +24,6 @@ class NotBuilt:
     mend: str = ""
 
 
-def _forwards(name: str) -> Callable[[AppConfig], bool]:
-    return lambda config: getattr(config.security.forwarding, name) not in {"disable", ""}
-
-
 def _records(config: AppConfig) -> bool:
     return config.audit.enable and config.audit.format != "none" and config.audit.storage != "none"
 
@@ -51,16 +47,6 @@ NOT_BUILT: Final = (
         lambda c: c.auth.keyboard_interactive.method == "oauth2",
         "OAuth2",
         "remove it",
-    ),
-    *(
-        NotBuilt(("security", "forwarding", key), _forwards(name), what, "set it to disable")
-        for name, key, what in (
-            ("reverse_forwarding_mode", "reverseForwardingMode", "reverse forwarding"),
-            ("forwarding_mode", "forwardingMode", "forwarding of TCP connections"),
-            ("socket_forwarding_mode", "socketForwardingMode", "forwarding to unix sockets"),
-            ("socket_listen_mode", "socketListenMode", "forwarding from unix sockets"),
-            ("x11_forwarding_mode", "x11ForwardingMode", "forwarding of X11"),
-        )
     ),
 )
 

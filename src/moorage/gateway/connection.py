@@ -21,8 +21,19 @@ from moorage.config import AppConfig
 from moorage.config.sections.ssh import SSHConfig
 from moorage.errors import AuthError, BackendError, Failure, Refused
 from moorage.gateway import events
-from moorage.gateway.contract import Authenticator, Backend, ConfigSource, Guest, Progress, Receiver, Transport
-from moorage.gateway.model import Address, Attempt, ConnectionId, Login, Target, Verdict
+from moorage.gateway.contract import (
+    Accepted,
+    Authenticator,
+    Backend,
+    ConfigSource,
+    Guest,
+    Listener,
+    Progress,
+    Receiver,
+    Transport,
+)
+from moorage.gateway.forwarding import Forwarding
+from moorage.gateway.model import Address, Attempt, ConnectionId, ListenSpec, Login, Target, Verdict
 from moorage.gateway.policy import Policy
 from moorage.gateway.session import Session
 
@@ -126,6 +137,7 @@ class Connection:
         self._gone: asyncio.Future[BaseException | None] = loop.create_future()
         self._login: asyncio.Future[Login] = loop.create_future()
         self._guest: asyncio.Future[Guest] = loop.create_future()
+        self.forwarding = Forwarding(self, self._login)
         self._sessions: dict[int, Session] = {}
         self._last_session = -1
         self._idle = asyncio.Event()
@@ -259,12 +271,12 @@ class Connection:
                 self.end("The server is shutting down.")
 
     async def dial(self, target: Target, originator: Address | None, receiver: Receiver) -> Transport:
-        """Connect to `target` inside the guest.  Raises `Refused` or `BackendError`."""
-        del originator  # recorded by those who hear of it; the guest has no use for it
-        login = await asyncio.shield(self._login)
-        Policy(login.config.security).dial(target)
-        guest = await self.guest(None)
-        return await guest.dial(target, receiver)
+        """Connect to `target` inside the guest; see `Forwarding.dial`."""
+        return await self.forwarding.dial(target, originator, receiver)
+
+    async def listen(self, spec: ListenSpec, accepted: Accepted) -> Listener:
+        """Listen inside the guest; see `Forwarding.listen`."""
+        return await self.forwarding.listen(spec, accepted)
 
     async def guest(self, progress: Progress | None) -> Guest:
         """The guest, once it is open; meanwhile `progress` hears what is going on."""

@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from moorage.gateway.model import Address, Attempt, ConnectionId, ExitStatus, Login, Program, Size
+from moorage.codes import Code
+from moorage.gateway.model import (
+    Address,
+    Attempt,
+    ConnectionId,
+    ExitStatus,
+    ListenSpec,
+    Login,
+    Program,
+    Size,
+    Target,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +127,65 @@ class SessionClosed(Event):
     """A session channel is closed."""
 
     channel: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardOpened(Event):
+    """A connection is being forwarded: to `target` inside the guest, or from what `listener` listens on there."""
+
+    forward: int
+    """Its number on this connection, from 0."""
+    target: ListenSpec
+    listener: int | None = None
+    peer: Address | None = None
+    """Who has connected, by the word of the client or of the guest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardClosed(Event):
+    """A forwarded connection has ended in both directions."""
+
+    forward: int
+    sent: int
+    """Bytes that went to the guest."""
+    received: int
+    """Bytes that came from it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardRefused(Event):
+    """A connection to `target` inside the guest was asked for and there is none."""
+
+    target: Target
+    peer: Address | None
+    code: Code
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerOpened(Event):
+    """The guest listens on behalf of the client; `port` is what is bound where that is a TCP address."""
+
+    listener: int
+    """Its number on this connection, from 0."""
+    spec: ListenSpec
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerRefused(Event):
+    """The client has asked for a listener and there is none."""
+
+    spec: ListenSpec
+    code: Code
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerClosed(Event):
+    """A listener accepts no more; not told where it ends with its connection."""
+
+    listener: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

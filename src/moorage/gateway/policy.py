@@ -2,19 +2,41 @@
 
 The rules are those of the configuration's ``security`` section: a mode of its own, else
 ``defaultMode``, else ``enable``.  ``filter`` without a list to filter by is ``disable``.
+
+What the rules refuse has a code that begins with ``SECURITY_``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from moorage.codes import Code
 from moorage.config.sections.security import SecurityConfig
+from moorage.config.targets import any_host, any_path
 from moorage.errors import Refused
-from moorage.gateway.model import Program, ProgramKind, Target, TcpTarget
+from moorage.gateway.model import (
+    AgentSocket,
+    ListenSpec,
+    Program,
+    ProgramKind,
+    Target,
+    TcpTarget,
+    UnixTarget,
+    X11Display,
+)
 
 ORIGINAL_COMMAND = b"SSH_ORIGINAL_COMMAND"
+
+
+class _Rule(NamedTuple):
+    """What decides on one kind of forwarding, and what a refusal says."""
+
+    what: str
+    key: str
+    mode: str
+    code: Code
 
 
 class Policy:
@@ -88,16 +110,50 @@ class Policy:
 
     def dial(self, target: Target) -> None:
         """May a connection to `target` be opened inside the guest?"""
-        forwarding = self._security.forwarding
-        tcp = isinstance(target, TcpTarget)
-        mode = forwarding.forwarding_mode if tcp else forwarding.socket_forwarding_mode
-        if self._mode(mode) != "enable":
-            key = "forwardingMode" if tcp else "socketForwardingMode"
-            raise Refused(
-                f"forwarding to {target} is switched off (security.forwarding.{key})",
-                user_text="Port forwarding is disabled." if tcp else "Socket forwarding is disabled.",
-                code=Code.SECURITY_FORWARDING_REJECTED,
-            )
+        rules, code = self._security.forwarding, Code.SECURITY_FORWARDING_REJECTED
+        match target:
+            case TcpTarget():
+                rule = _Rule("Port forwarding", "forwardingMode", rules.forwarding_mode, code)
+            case UnixTarget():
+                rule = _Rule("Socket forwarding", "socketForwardingMode", rules.socket_forwarding_mode, code)
+        self._forward(rule, target, rules.allowed_targets)
+
+    def listen(self, spec: ListenSpec) -> None:
+        """May the guest listen on `spec` for the client?"""
+        rules, code = self._security.forwarding, Code.SECURITY_REVERSE_FORWARDING_REJECTED
+        match spec:
+            case TcpTarget():
+                rule = _Rule("Reverse port forwarding", "reverseForwardingMode", rules.reverse_forwarding_mode, code)
+            case UnixTarget():
+                rule = _Rule("Reverse socket forwarding", "socketListenMode", rules.socket_listen_mode, code)
+            case X11Display():
+                code = Code.SECURITY_X11_FORWARDING_REJECTED
+                rule = _Rule("X11 forwarding", "x11ForwardingMode", rules.x11_forwarding_mode, code)
+            case AgentSocket():
+                code = Code.SECURITY_AGENT_FORWARDING_REJECTED
+                rule = _Rule("Agent forwarding", "agentForwardingMode", rules.agent_forwarding_mode, code)
+        self._forward(rule, spec, rules.allowed_listeners)
+
+    def _forward(self, rule: _Rule, spec: ListenSpec, allowed: Sequence[str]) -> None:
+        match self._mode(rule.mode), spec:
+            case "enable", _:
+                return
+            case "filter", TcpTarget(host, port) if any_host(allowed, host, port):
+                return
+            case "filter", UnixTarget(path) if any_path(allowed, path):
+                return
+            case "filter", TcpTarget() | UnixTarget() if allowed:
+                raise Refused(
+                    f"no entry of the list allows {spec} (security.forwarding, {rule.key}: filter)",
+                    user_text=f"{rule.what} there is not allowed.",
+                    code=rule.code,
+                )
+            case _:
+                raise Refused(
+                    f"{rule.what} is switched off (security.forwarding.{rule.key})",
+                    user_text=f"{rule.what} is disabled.",
+                    code=rule.code,
+                )
 
     def _shell(self) -> None:
         if self._mode(self._security.shell.mode) != "enable":

@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from moorage.codes import Code
-from moorage.errors import BackendError, Refused
+from moorage.errors import BackendError, Failure, Refused
 from moorage.gateway import events
-from moorage.gateway.contract import Process, ProcessReceiver, Progress
-from moorage.gateway.model import ExitStatus, Program, ProgramKind, Pty, Size
+from moorage.gateway.contract import Accepted, Listener, Process, ProcessReceiver, Progress
+from moorage.gateway.model import AgentSocket, ExitStatus, ListenSpec, Program, ProgramKind, Pty, Size, X11Display
 from moorage.gateway.policy import Policy
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ class Session:
         self._environment_bytes = 0
         self._pty: Pty | None = None
         self._process: Process | None = None
+        self._found_by: dict[bytes, bytes] = {}
+        """How the program finds what listens for it: this is ours to set, whatever the client sends."""
+        self._display: Listener | None = None
         self._is_started = False
         self._is_closed = False
 
@@ -71,6 +74,38 @@ class Session:
         self._pty = pty
         return self._decided("pty-req", pty.term)
 
+    async def x11(self, display: X11Display, accepted: Accepted) -> bool:
+        """Offer the program a display, once; it goes when the session closes.  False if it is refused.
+
+        `accepted` is asked about each connection to the display.
+        """
+        try:
+            self._before_start(display)
+            if self._display is not None:
+                raise Refused("the session has a display already")
+            listener = await self._connection.listen(display, accepted)
+            if self._is_closed:
+                await listener.close()
+                raise Refused("the session was closed meanwhile")
+        except Failure as failure:
+            return self._decided("x11-req", display.protocol, failure)
+        self._display = listener
+        self._found_by.update(listener.environment)
+        return self._decided("x11-req", display.protocol)
+
+    async def agent(self, accepted: Accepted) -> bool:
+        """Offer the program the user's ssh-agent; all sessions of a connection share one socket.  False if refused."""
+        try:
+            self._before_start(AgentSocket())
+            self._found_by.update(await self._connection.forwarding.agent(accepted))
+        except Failure as failure:
+            return self._decided("auth-agent-req@openssh.com", b"", failure)
+        return self._decided("auth-agent-req@openssh.com", b"")
+
+    def _before_start(self, spec: ListenSpec) -> None:
+        if self._is_started:
+            raise Refused(f"{spec} after the program has started")
+
     async def start(
         self, kind: ProgramKind, command: bytes, receiver: ProcessReceiver, progress: Progress | None
     ) -> Process:
@@ -82,7 +117,7 @@ class Session:
         if self._is_started:
             raise Refused("a program is already running", user_text="A program is already running on this session.")
         self._is_started = True
-        program = Program(kind, command, dict(self._environment), self._pty)
+        program = Program(kind, command, {**self._environment, **self._found_by}, self._pty)
         try:
             if self._policy is not None:
                 program = self._policy.program(program)
@@ -144,9 +179,11 @@ class Session:
         self._is_closed = True
         if self._process is not None:
             self._process.close()
+        if self._display is not None:
+            self._connection.forwarding.release(self._display)
         self._connection.session_closed(self)
 
-    def _decided(self, request: str, detail: bytes, refused: Refused | None = None) -> bool:
+    def _decided(self, request: str, detail: bytes, refused: Failure | None = None) -> bool:
         self._connection.emit(
             events.RequestDecided(
                 channel=self.channel,

@@ -16,11 +16,12 @@ from asyncssh.constants import (
     MSG_CHANNEL_DATA,
     MSG_CHANNEL_EXTENDED_DATA,
     MSG_CHANNEL_FAILURE,
+    MSG_CHANNEL_OPEN,
     MSG_CHANNEL_REQUEST,
     MSG_CHANNEL_SUCCESS,
     MSG_CHANNEL_WINDOW_ADJUST,
 )
-from asyncssh.packet import PacketDecodeError, SSHPacket, UInt32
+from asyncssh.packet import PacketDecodeError, SSHPacket, String, UInt32
 
 if TYPE_CHECKING:
     from moorage.ssh.connection import ServerConnection
@@ -35,6 +36,9 @@ FULL_WINDOWS: Final = 8
 
 PACKET: Final = 32 * 1024
 """Bytes of data in one packet (RFC 4253 §6.1)."""
+
+SMALLEST_PACKET: Final = 9
+"""Bytes of data per packet that a client has to accept."""
 
 SEND_HIGH: Final = 256 * 1024
 """Unsent bytes (the client's window is full) above which the guest is told to stop."""
@@ -259,10 +263,35 @@ class SessionChannel(GatewayChannel, SSHServerChannel[bytes]):  # type: ignore[m
 
 
 class ForwardChannel(GatewayChannel, SSHTCPChannel[bytes]):
-    """A channel of type ``direct-tcpip`` or ``direct-streamlocal@openssh.com``."""
+    """A channel for a forwarded connection, opened by the client or offered to it."""
 
     def __init__(self, conn: ServerConnection, window: int) -> None:
         super().__init__(conn, conn.get_loop(), None, "strict", window, PACKET)
         self.prepare()
+
+    def prepare_offer(self, session: Any) -> None:
+        """The channel will be offered to the client for `session`, which hears ``connection_lost`` in any case."""
+        self._session = session
+
+    def offer(self, kind: bytes, *payload: bytes) -> None:
+        """Offer the channel to the client."""
+        self._open_waiter = self._loop.create_future()
+        self._open_waiter.cancel()  # nobody waits: the session is told
+        ours = UInt32(self._recv_chan), UInt32(self._recv_window), UInt32(PACKET)  # type: ignore[arg-type]
+        self._conn.send_packet(MSG_CHANNEL_OPEN, String(kind), *ours, *payload)
+
+    def withdraw(self) -> None:
+        """There will be no offer after all."""
+        self._loop.call_soon(self._cleanup)
+
+    def process_open_confirmation(self, send_chan: int, send_window: int, send_pktsize: int, packet: SSHPacket) -> None:
+        """The client takes the channel.  Its first bytes may be right behind."""
+        if send_pktsize < SMALLEST_PACKET:
+            raise asyncssh.ProtocolError("The maximum packet size is too small")
+        super().process_open_confirmation(send_chan, send_window, min(send_pktsize, PACKET), packet)
+        self._session.connection_made(self)
+        self._session.session_started()
+        self.congestion_changed()
+        self.resume_reading()
 
     _packet_handlers = GatewayChannel._packet_handlers  # noqa: SLF001

@@ -36,36 +36,22 @@ from asyncssh.constants import (
     MSG_GLOBAL_REQUEST,
     MSG_IGNORE,
     MSG_KEXINIT,
-    MSG_REQUEST_FAILURE,
     MSG_USERAUTH_FAILURE,
     MSG_USERAUTH_REQUEST,
-    OPEN_ADMINISTRATIVELY_PROHIBITED,
-    OPEN_CONNECT_FAILED,
-    OPEN_RESOURCE_SHORTAGE,
-    OPEN_UNKNOWN_CHANNEL_TYPE,
 )
 from asyncssh.encryption import ChachaEncryption, Encryption, GCMEncryption
 from asyncssh.packet import Boolean, NameList, PacketDecodeError, SSHPacket, String
 
 from moorage.codes import Code
-from moorage.errors import Failure, Refused
-from moorage.gateway.contract import Receiver, Transport
+from moorage.errors import Refused
 from moorage.ssh.addresses import address
 from moorage.ssh.algorithms import needs_ignore
 from moorage.ssh.auth import Answer, Authentication, algorithm_and_key
-from moorage.ssh.channel import (
-    FULL_WINDOWS,
-    PACKET,
-    SMALL_WINDOW,
-    WINDOW,
-    ForwardChannel,
-    GatewayChannel,
-    SessionChannel,
-)
+from moorage.ssh.channel import GatewayChannel
 from moorage.ssh.ciphers import TAG, ChachaCipher, GcmCipher, PacketCipher
-from moorage.ssh.forward import ForwardSession, wanted
+from moorage.ssh.globalrequests import GlobalRequests
 from moorage.ssh.keepalive import KeepAlive
-from moorage.ssh.session import ProgramSession
+from moorage.ssh.opening import Opening
 
 if TYPE_CHECKING:
     from moorage.config.sections.ssh import SSHConfig
@@ -95,9 +81,6 @@ UNANSWERED_PROBES: Final = 8
 LINGER: Final = 2.0
 """Seconds that a peer has to take our last bytes and close."""
 
-SMALLEST_PACKET: Final = 9
-"""Bytes of data per packet that a client has to accept."""
-
 
 class ServerConnection(asyncssh.SSHServerConnection):
     """One client's connection.  Whatever goes wrong in it ends it, and nothing else."""
@@ -120,7 +103,8 @@ class ServerConnection(asyncssh.SSHServerConnection):
         self._gateway: Connection | None = None
         self._authentication: Authentication | None = None
         self._is_banner_due = bool(config.banner)
-        self._wants_no_sessions = False
+        self.opening = Opening(self, config.max_channels)
+        self._requests = GlobalRequests(self, self.opening)
         self._corked = 0
         self._is_flush_due = False
         self._is_reading_paused = False
@@ -492,6 +476,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
             self._username = username.decode("utf-8")
             self.gateway.logged_in(self._username)
             await self.send_userauth_success()
+            self._announce_host_keys()
             self._keepalive.start()
         elif self._authentication.exhausted:
             self.disconnect(DISC_PROTOCOL_ERROR, "Too many authentication failures")
@@ -519,67 +504,41 @@ class ServerConnection(asyncssh.SSHServerConnection):
 
     # -- global requests and channels ------------------------------------------------------------
 
+    @property
+    def is_alive(self) -> bool:
+        """True until the connection is given up."""
+        return self._transport is not None
+
+    @property
+    def channel_count(self) -> int:
+        """Channels that are open, being opened or offered."""
+        return len(self._channels)
+
+    @property
+    def session_id(self) -> bytes:
+        """What the first key exchange was about (RFC 4253 §7.2)."""
+        return self._session_id
+
+    def host_key_pairs(self) -> Mapping[bytes, asyncssh.SSHKeyPair]:
+        """Our host keys by their public halves, each ready to sign."""
+        pairs = {}
+        for pair in self._server_host_keys.values():
+            pairs[pair.public_data] = mine = copy.copy(pair)
+            if mine.algorithm == b"ssh-rsa":  # a client takes the algorithm that it knows of us, or a better one
+                used = self._server_host_key.sig_algorithm if self._server_host_key is not None else b""
+                mine.set_sig_algorithm(used if used.startswith(b"rsa-") else b"rsa-sha2-512")
+        return pairs
+
+    def _announce_host_keys(self) -> None:
+        keys = (pair.public_data for pair in self._server_host_keys.values())
+        blobs = map(String, dict.fromkeys(keys))
+        self.send_packet(MSG_GLOBAL_REQUEST, String("hostkeys-00@openssh.com"), Boolean(False), *blobs)
+
     def _process_global_request(self, _kind: int, _number: int, packet: SSHPacket) -> None:
-        """Refuse it: nothing that a client can ask of the server as a whole is on offer."""
-        name, wants_reply = packet.get_string(), packet.get_boolean()
-        if name == b"no-more-sessions@openssh.com":
-            self._wants_no_sessions = True
-        if wants_reply:
-            self.send_packet(MSG_REQUEST_FAILURE)
+        self._requests.received(packet)
 
     def _process_channel_open(self, _kind: int, _number: int, packet: SSHPacket) -> None:
-        kind = packet.get_string()
-        number, window, size = packet.get_uint32(), packet.get_uint32(), packet.get_uint32()
-        try:
-            opener = self._openers.get(kind)
-            if opener is None:
-                raise asyncssh.ChannelOpenError(OPEN_UNKNOWN_CHANNEL_TYPE, "Unknown channel type")
-            if size < SMALLEST_PACKET:
-                raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, "The maximum packet size is too small")
-            if len(self._channels) >= self._config.max_channels:
-                raise asyncssh.ChannelOpenError(OPEN_RESOURCE_SHORTAGE, "Too many channels")
-            opener(self, packet, (number, window, min(size, PACKET)))
-        except (PacketDecodeError, ValueError):
-            self.send_channel_open_failure(number, OPEN_CONNECT_FAILED, "Malformed request", "")
-        except asyncssh.ChannelOpenError as error:
-            self.send_channel_open_failure(number, error.code, error.reason, error.lang)
-
-    def _window_to_offer(self) -> int:
-        return WINDOW if len(self._channels) < FULL_WINDOWS else SMALL_WINDOW
-
-    def _open_session(self, packet: SSHPacket, peer: tuple[int, int, int]) -> None:
-        packet.check_end()
-        if self._wants_no_sessions:
-            raise asyncssh.ChannelOpenError(OPEN_ADMINISTRATIVELY_PROHIBITED, "No more sessions, as you have asked")
-        channel = SessionChannel(self, self._window_to_offer())
-        channel.process_open(*peer, self._session_on(channel))
-
-    async def _session_on(self, channel: SessionChannel) -> ProgramSession:
-        try:
-            session = await self.gateway.open_session()
-        except Refused as refused:
-            raise asyncssh.ChannelOpenError(OPEN_RESOURCE_SHORTAGE, refused.user_text) from refused
-        except Failure as failure:
-            raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, failure.user_text) from failure
-        if self._transport is None:
-            session.closed()
-            raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, "The connection has ended")
-        return ProgramSession(session, channel, self)
-
-    def _open_forward(self, packet: SSHPacket, peer: tuple[int, int, int]) -> None:
-        target, originator = wanted(packet)
-
-        async def dial(receiver: Receiver) -> Transport:
-            return await self.gateway.dial(target, originator, receiver)
-
-        channel = ForwardChannel(self, self._window_to_offer())
-        channel.process_open(*peer, ForwardSession(channel).dialled(dial))
-
-    _openers: Mapping[bytes, Callable[[ServerConnection, SSHPacket, tuple[int, int, int]], None]] = {
-        b"session": _open_session,
-        b"direct-tcpip": _open_forward,
-        b"direct-streamlocal@openssh.com": _open_forward,
-    }
+        self.opening.asked(packet)
 
     _packet_handlers = {  # noqa: RUF012 - the base class's table
         **SSHConnection._packet_handlers,  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""The payloads of channel requests (RFC 4254 §6), from wire to values.  Pure.
+"""The payloads of requests (RFC 4254 §6 and §7), from wire to values.  Pure.
 
 Each function raises `PacketDecodeError` or `ValueError` for a payload that is not
 well-formed; the request is then answered with failure.
@@ -6,17 +6,22 @@ well-formed; the request is then answered with failure.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from asyncssh.packet import SSHPacket
 
-from moorage.gateway.model import Pty, Size
+from moorage.gateway.model import Address, Pty, Size, TcpTarget, UnixTarget, X11Display
 
 _LARGEST: Final = 0xFFFF
 """Terminal sizes are 16 bits wide in every kernel."""
 
 _LAST_MODE: Final = 159  # RFC 4254 §8: opcodes 160 to 255 are not yet defined and end the list
 _LONGEST_TERM: Final = 128
+_LONGEST_HOST: Final = 255  # RFC 1035 §2.3.4
+_LONGEST_PATH: Final = 4096
+_COOKIE: Final = re.compile(rb"(?:[0-9A-Fa-f]{2}){1,128}")
+_PROTOCOL: Final = re.compile(rb"[!-~]{1,64}")
 
 
 def pty(packet: SSHPacket) -> Pty:
@@ -75,6 +80,39 @@ def nothing(packet: SSHPacket) -> bytes:
     """``shell``: there is no payload."""
     packet.check_end()
     return b""
+
+
+def x11(packet: SSHPacket) -> X11Display:
+    """``x11-req``: the display that is asked for (§6.3.1)."""
+    single = packet.get_boolean()
+    protocol, cookie, screen = packet.get_string(), packet.get_string(), packet.get_uint32()
+    packet.check_end()
+    if not _PROTOCOL.fullmatch(protocol) or not _COOKIE.fullmatch(cookie) or screen > _LARGEST:
+        raise ValueError("no display")
+    return X11Display(protocol, cookie, screen, single)
+
+
+def tcp(packet: SSHPacket) -> TcpTarget:
+    """The host and port in ``direct-tcpip``, ``tcpip-forward`` and its cancelling (§7); the packet may go on."""
+    host, port = packet.get_string(), packet.get_uint32()
+    if len(host) > _LONGEST_HOST or port > _LARGEST or not all(33 <= byte <= 126 for byte in host):
+        raise ValueError("no host and port")
+    return TcpTarget(host.decode("ascii"), port)
+
+
+def originator(packet: SSHPacket) -> Address:
+    """Who has connected, at the end of ``direct-tcpip``."""
+    host, port = packet.get_string(), packet.get_uint32()
+    packet.check_end()
+    return Address(host[:_LONGEST_HOST].decode("ascii", "backslashreplace"), min(port, _LARGEST))
+
+
+def unix(packet: SSHPacket) -> UnixTarget:
+    """The path in ``streamlocal-forward@openssh.com`` and its kin; the packet may go on."""
+    path = packet.get_string()
+    if not 0 < len(path) <= _LONGEST_PATH or b"\0" in path:
+        raise ValueError("no path")
+    return UnixTarget(path)
 
 
 def _size(packet: SSHPacket) -> Size:

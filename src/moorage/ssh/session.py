@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import asyncssh
@@ -40,6 +40,7 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
         self._output = Output(channel)
         self._process: Process | None = None
         self._running: asyncio.Task[None] | None = None
+        self._setting_up: asyncio.Task[None] | None = None
         self._has_terminal = False
         self._is_paused = False
         self._is_waiting_shown = False
@@ -75,16 +76,35 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
     def _subsystem(self, packet: SSHPacket) -> bool | None:
         return self._start(ProgramKind.SUBSYSTEM, requests.text(packet))
 
+    def _x11(self, packet: SSHPacket) -> None:
+        display = requests.x11(packet)
+        accepted = self._connection.opening.displays(only_one=display.single_connection)
+        self._set_up(lambda: self._session.x11(display, accepted))
+
+    def _agent(self, packet: SSHPacket) -> None:
+        requests.nothing(packet)
+        self._set_up(lambda: self._session.agent(self._connection.opening.agents))
+
+    def _set_up(self, ask: Callable[[], Awaitable[bool]]) -> None:
+        """Answer when it is done; the requests that follow wait for that."""
+
+        async def answer() -> None:
+            self._channel.answered(granted=await ask())
+
+        self._setting_up = self._connection.start_task(answer(), f"session/{self._session.channel}/listen")
+
     _handlers: Mapping[bytes, Callable[[ProgramSession, SSHPacket], bool | None]] = {
         b"env": _env,
         b"pty-req": _pty,
         b"window-change": _window_change,
         b"signal": _signal,
+        b"x11-req": _x11,
+        b"auth-agent-req@openssh.com": _agent,
         b"shell": _shell,
         b"exec": _exec,
         b"subsystem": _subsystem,
     }
-    """All others are refused: break (RFC 4335 §3: failure if no break is made), x11-req, agent forwarding, …"""
+    """All others are refused: break (RFC 4335 §3: failure if no break is made), …"""
 
     @property
     def owes_status(self) -> bool:
@@ -190,8 +210,9 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel is gone: the program is hung up, a start under way given up."""
-        if self._running is not None:
-            self._running.cancel()
+        for task in (self._running, self._setting_up):
+            if task is not None:
+                task.cancel()
         self._output.drop()
         if self._process is not None:
             self._process.close()

@@ -15,11 +15,6 @@ SWITCHES = {
     "auth: {password: {method: kerberos}}": "auth.password.method",
     "auth: {gssapi: {method: kerberos}}": "auth.gssapi.method",
     "auth: {keyboardInteractive: {method: oauth2}}": "auth.keyboardInteractive.method",
-    "security: {forwarding: {reverseForwardingMode: enable}}": "security.forwarding.reverseForwardingMode",
-    "security: {forwarding: {forwardingMode: filter}}": "security.forwarding.forwardingMode",
-    "security: {forwarding: {socketForwardingMode: enable}}": "security.forwarding.socketForwardingMode",
-    "security: {forwarding: {socketListenMode: enable}}": "security.forwarding.socketListenMode",
-    "security: {forwarding: {x11ForwardingMode: enable}}": "security.forwarding.x11ForwardingMode",
 }
 
 
@@ -42,5 +37,3 @@ def test_the_defaults_switch_nothing_on() -> None:
 def test_a_webhook_cannot_switch_it_on_either() -> None:
     with pytest.raises(ConfigProblems, match="the backend kubernetes is not available"):
         overlay(AppConfig(), {"backend": "kubernetes"})
-    with pytest.raises(ConfigProblems, match="forwarding of TCP connections is not available"):
-        overlay(AppConfig(), {"security": {"forwarding": {"forwardingMode": "enable"}}})

@@ -130,6 +130,8 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         async with asyncio.timeout(10):
             await server.stop()
     for gateway in gateways:
+        for listener in gateway.listeners:
+            await listener.close()
         for process in gateway.processes:
             process.close()
             await asyncio.wait({process.task})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,10 +12,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import structlog
+from tests.unit.ssh import loopback
 
+from moorage.codes import Code
 from moorage.errors import BackendError, Refused
-from moorage.gateway.contract import Process, ProcessReceiver, Progress, Receiver, Transport
-from moorage.gateway.model import Address, ExitStatus, ProgramKind, Pty, Size, Target
+from moorage.gateway.contract import Accepted, Process, ProcessReceiver, Progress, Receiver, Transport
+from moorage.gateway.model import (
+    Address,
+    AgentSocket,
+    ExitStatus,
+    ListenSpec,
+    ProgramKind,
+    Pty,
+    Size,
+    Target,
+    X11Display,
+)
 
 CHUNK = 64 * 1024
 BLOCK = bytes(range(256)) * (CHUNK // 256)
@@ -35,6 +48,7 @@ def settings(**changes: Any) -> Any:
         "max_auth_tries": 6,
         "max_channels": 128,
         "max_env_bytes": 65536,
+        "compression": False,
     }
     return SimpleNamespace(**{**values, **changes})
 
@@ -252,6 +266,21 @@ async def _env(process: FakeProcess) -> int:
     return 0
 
 
+@program("run")
+async def _run(process: FakeProcess) -> int:
+    """A real command, with the session's variables."""
+    child = await asyncio.create_subprocess_shell(
+        process.command[4:].decode(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **{name.decode(): value.decode() for name, value in process.session.variables.items()}},
+    )
+    out, _ = await child.communicate()
+    if out:
+        await process.out(out)
+    return child.returncode or 0
+
+
 @program("broken")
 async def _broken(process: FakeProcess) -> int:
     raise RuntimeError("a bug in the guest")
@@ -276,6 +305,20 @@ class FakeSession:
 
     def terminal(self, pty: Pty) -> bool:
         self.pty = pty
+        return True
+
+    async def x11(self, display: X11Display, accepted: Accepted) -> bool:
+        return await self._offered(display, accepted)
+
+    async def agent(self, accepted: Accepted) -> bool:
+        return await self._offered(AgentSocket(), accepted)
+
+    async def _offered(self, spec: ListenSpec, accepted: Accepted) -> bool:
+        try:
+            listener = await self.connection.listen(spec, accepted)
+        except Refused:
+            return False
+        self.variables.update(listener.environment)
         return True
 
     async def start(
@@ -391,8 +434,19 @@ class FakeConnection:
     async def dial(self, target: Target, originator: Address | None, receiver: Receiver) -> Transport:
         self.gateway.dialled.append((target, originator))
         if not self.gateway.may_dial:
-            raise Refused("no", user_text="Forwarding is disabled.")
+            raise Refused("no", user_text="Forwarding is disabled.", code=Code.SECURITY_FORWARDING_REJECTED)
+        if self.gateway.is_loopback:
+            return await loopback.dial(target, receiver)
         return FakeTransport(receiver)
+
+    async def listen(self, spec: ListenSpec, accepted: Accepted) -> loopback.Listening:
+        self.gateway.listened.append(spec)
+        await self.gateway.before_listen()
+        if not self.gateway.is_loopback:
+            raise Refused("no", code=Code.SECURITY_REVERSE_FORWARDING_REJECTED)
+        listener = await loopback.listen(spec, accepted)
+        self.gateway.listeners.append(listener)
+        return listener
 
     def ended(self, cause: BaseException | None) -> None:
         assert not self.end.done()
@@ -412,7 +466,9 @@ class FakeGateway:
     keys: set[str] = field(default_factory=set)
     max_sessions: int = 100
     may_dial: bool = False
+    is_loopback: bool = False
     is_draining: bool = False
+    before_listen: Callable[[], Awaitable[None]] = _at_once
     before_start: Callable[[Progress | None], Awaitable[None]] = _at_once
     before_answer: Callable[[], Awaitable[None]] = _at_once
     connections: list[FakeConnection] = field(default_factory=list)
@@ -421,6 +477,8 @@ class FakeGateway:
     keys_asked: list[tuple[str, str]] = field(default_factory=list)
     keys_verified: list[tuple[str, str]] = field(default_factory=list)
     dialled: list[tuple[Target, Address | None]] = field(default_factory=list)
+    listened: list[ListenSpec] = field(default_factory=list)
+    listeners: list[loopback.Listening] = field(default_factory=list)
 
     def connect(self, peer: Address, local: Address | None) -> FakeConnection:
         if self.is_draining:

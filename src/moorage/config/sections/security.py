@@ -6,8 +6,9 @@ from typing import Annotated
 from pydantic import Field
 
 from moorage.config.disk import Disk
-from moorage.config.section import AtLeast, EachOneOf, Finding, KeepsZero, OneOf, Section, Within, under
+from moorage.config.section import AtLeast, EachOneOf, Finding, KeepsZero, OneOf, Section, Within, shown, under
 from moorage.config.sections.names import SECURITY_MODES, SIGNALS
+from moorage.config.targets import parse_pattern
 
 Mode = Annotated[str, OneOf(SECURITY_MODES, "mode")]
 Signals = Annotated[tuple[str, ...], EachOneOf(SIGNALS, "signal", may_be_empty=True)]
@@ -77,22 +78,45 @@ class SignalSecurityConfig(Section):
 
 
 class ForwardingSecurityConfig(Section):
-    """Which connections may be forwarded. `defaultMode` never reaches these: forwarding is off unless asked for."""
+    """Which connections may be forwarded. `defaultMode` never reaches these: forwarding is off unless asked for.
+    `enable`: all; `filter`: what a list below names, which is nothing where it is empty; `disable`: none."""
 
     reverse_forwarding_mode: Mode = "disable"
-    """TCP from the guest to the client (`ssh -R`)."""
+    """TCP from the guest to the client (`ssh -R`); `filter` asks `allowedListeners`."""
 
     forwarding_mode: Mode = "disable"
-    """TCP from the client to the guest (`ssh -L`, `ssh -D`)."""
+    """TCP from the client to the guest (`ssh -L`, `ssh -D`); `filter` asks `allowedTargets`."""
 
     socket_forwarding_mode: Mode = "disable"
-    """From the client to a unix socket in the guest."""
+    """From the client to a unix socket in the guest; `filter` asks `allowedTargets`."""
 
     socket_listen_mode: Mode = "disable"
-    """From a unix socket in the guest to the client."""
+    """From a unix socket in the guest to the client; `filter` asks `allowedListeners`."""
 
     x11_forwarding_mode: Mode = "disable"
-    """X11 from the guest to the client (`ssh -X`)."""
+    """X11 from the guest to the client (`ssh -X`); `filter` means disable."""
+
+    agent_forwarding_mode: Mode = "disable"
+    """The user's ssh-agent, offered inside the guest (`ssh -A`); `filter` means disable. An addition."""
+
+    allowed_targets: tuple[str, ...] = ()
+    """Where `filter` lets connections go: `host:port` or the path of a unix socket. A host is a name (`*` and `?` as
+    usual), a literal address, a network, or `*`; a port is a number, a range or `*`. Names match names as the client
+    wrote them, networks match literal addresses. `db.internal:5432`, `*.internal:443`, `10.0.0.0/8:1-1024`,
+    `[::1]:*`, `/run/app/*.sock` (`**` also crosses slashes). An addition."""
+
+    allowed_listeners: tuple[str, ...] = ()
+    """Where `filter` lets the client listen, written as in `allowedTargets`: `localhost:8000-8999`, `/tmp/*.sock`.
+    All addresses are the host `*`; a port that the guest chooses is 0. An addition."""
+
+    def problems(self, disk: Disk) -> Iterator[Finding]:
+        yield from super().problems(disk)
+        for key, patterns in (("allowedTargets", self.allowed_targets), ("allowedListeners", self.allowed_listeners)):
+            for index, pattern in enumerate(patterns):
+                try:
+                    parse_pattern(pattern)
+                except ValueError as error:
+                    yield Finding((key, index), f"{shown(pattern)}: {error}", "write host:port or /path")
 
 
 class SecurityConfig(Section):
