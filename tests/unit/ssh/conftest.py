@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Served:
         assert process.returncode is not None
         return Finished(process.returncode, out, err)
 
-    async def spawn(self, *arguments: str) -> asyncio.subprocess.Process:
+    async def spawn(self, *arguments: str, environment: Mapping[str, str] | None = None) -> asyncio.subprocess.Process:
         """Start OpenSSH's client, logged in by key."""
         return await asyncio.create_subprocess_exec(
             "ssh",
@@ -52,7 +52,7 @@ class Served:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.directory)},
+            env={"PATH": os.environ["PATH"], "HOME": str(self.directory), **(environment or {})},
         )
 
     def client(self, **options: Any) -> Any:
