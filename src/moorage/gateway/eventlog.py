@@ -6,7 +6,7 @@ import structlog
 
 from moorage.codes import Code
 from moorage.gateway import events
-from moorage.gateway.model import Address, ConnectionId
+from moorage.gateway.model import Address, AgentSocket, ConnectionId, ListenSpec, TcpTarget, UnixTarget, X11Display
 
 
 def log_events(connection_id: ConnectionId, peer: Address) -> events.Listener:
@@ -63,9 +63,59 @@ def log_events(connection_id: ConnectionId, peer: Address) -> events.Listener:
                     exitCode=None if status is None else status.code,
                     signal=None if status is None else status.signal,
                 )
+            case events.ForwardOpened():
+                log.debug(
+                    "A connection is forwarded",
+                    code=Code.SSH_FORWARD_OPENED,
+                    forwardId=event.forward,
+                    listenerId=event.listener,
+                    target=_shown(event.target),
+                    peer=str(event.peer or ""),
+                )
+            case events.ForwardClosed():
+                log.debug(
+                    "A forwarded connection is closed",
+                    code=Code.SSH_FORWARD_CLOSED,
+                    forwardId=event.forward,
+                    sent=event.sent,
+                    received=event.received,
+                )
+            case events.ForwardRefused():
+                log.debug(
+                    "A connection was not forwarded", code=event.code, target=_shown(event.target), reason=event.reason
+                )
+            case events.ListenerOpened():
+                log.debug(
+                    "The guest listens for the client",
+                    code=Code.SSH_LISTENER_OPENED,
+                    listenerId=event.listener,
+                    target=_shown(event.spec),
+                    port=event.port,
+                )
+            case events.ListenerRefused():
+                log.debug(
+                    "The guest does not listen for the client",
+                    code=event.code,
+                    target=_shown(event.spec),
+                    reason=event.reason,
+                )
+            case events.ListenerClosed():
+                log.debug("The guest listens no more", code=Code.SSH_LISTENER_CLOSED, listenerId=event.listener)
             case events.ConnectionClosed():
                 log.debug("The connection is closed", code=Code.SSH_DISCONNECTED, reason=event.reason)
             case _:
                 pass
 
     return heard
+
+
+def _shown(spec: ListenSpec) -> str:
+    match spec:
+        case TcpTarget(host, port):
+            return f"{host}:{port}"
+        case UnixTarget(path):
+            return path.decode("utf-8", "backslashreplace")
+        case X11Display():
+            return "X11"
+        case AgentSocket():
+            return "ssh-agent"

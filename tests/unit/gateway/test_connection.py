@@ -1,7 +1,7 @@
 """The life of a connection, with services that answer, refuse, fail and hang on command."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,6 +16,7 @@ from moorage.gateway.model import (
     Attempt,
     ConnectionId,
     ExitStatus,
+    ListenSpec,
     Login,
     Metadata,
     Program,
@@ -102,11 +103,50 @@ class FakeProcess:
         return await asyncio.shield(self.exit)
 
 
+class FakeTransport:
+    """Writes down what is asked of it."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def write(self, data: bytes) -> None:
+        self.calls.append(f"write {len(data)}")
+
+    def write_eof(self) -> None:
+        self.calls.append("write_eof")
+
+    def pause_reading(self) -> None:
+        self.calls.append("pause_reading")
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume_reading")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+class FakeListener:
+    def __init__(self, spec: ListenSpec, accepted: Accepted) -> None:
+        self.spec = spec
+        self.accepted = accepted
+        self.port = 4711
+        self.environment: Mapping[bytes, bytes] = {b"FOUND_BY": type(spec).__name__.encode()}
+        self.closed = 0
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
 class FakeGuest:
     def __init__(self) -> None:
         self.started: list[Program] = []
         self.processes: list[FakeProcess] = []
         self.closed: list[str] = []
+        self.dialled: list[Receiver] = []
+        self.listeners: list[FakeListener] = []
+        self.refusal: Exception | None = None
+        self.may_listen = asyncio.Event()
+        self.may_listen.set()
         self.end: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
 
     async def start(self, program: Program, receiver: ProcessReceiver) -> Process:
@@ -115,10 +155,17 @@ class FakeGuest:
         return self.processes[-1]
 
     async def dial(self, target: Target, receiver: Receiver) -> Transport:
-        raise AssertionError
+        self.dialled.append(receiver)
+        if self.refusal is not None:
+            raise self.refusal
+        return FakeTransport()
 
-    async def listen(self, target: Target, accepted: Accepted) -> Listener:
-        raise AssertionError
+    async def listen(self, spec: ListenSpec, accepted: Accepted) -> Listener:
+        await self.may_listen.wait()
+        if self.refusal is not None:
+            raise self.refusal
+        self.listeners.append(FakeListener(spec, accepted))
+        return self.listeners[-1]
 
     async def lost(self) -> BaseException | None:
         return await asyncio.shield(self.end)

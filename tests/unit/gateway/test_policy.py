@@ -5,7 +5,7 @@ import pytest
 from moorage.codes import Code
 from moorage.config.sections.security import SecurityConfig
 from moorage.errors import Refused
-from moorage.gateway.model import Program, ProgramKind, TcpTarget, UnixTarget
+from moorage.gateway.model import AgentSocket, ListenSpec, Program, ProgramKind, TcpTarget, UnixTarget, X11Display
 from moorage.gateway.policy import Policy
 
 
@@ -110,3 +110,56 @@ def test_a_refusal_has_the_code_that_operators_know() -> None:
         policy(tty={"mode": "disable"}).terminal()
     assert caught.value.code is Code.SECURITY_TTY_REJECTED
     assert caught.value.user_text == "TTY allocation is disabled."
+
+
+KINDS: list[tuple[str, str, ListenSpec, Code]] = [
+    ("dial", "forwardingMode", TcpTarget("db", 80), Code.SECURITY_FORWARDING_REJECTED),
+    ("dial", "socketForwardingMode", UnixTarget(b"/run/x"), Code.SECURITY_FORWARDING_REJECTED),
+    ("listen", "reverseForwardingMode", TcpTarget("", 80), Code.SECURITY_REVERSE_FORWARDING_REJECTED),
+    ("listen", "socketListenMode", UnixTarget(b"/run/x"), Code.SECURITY_REVERSE_FORWARDING_REJECTED),
+    ("listen", "x11ForwardingMode", X11Display(b"M", b"00"), Code.SECURITY_X11_FORWARDING_REJECTED),
+    ("listen", "agentForwardingMode", AgentSocket(), Code.SECURITY_AGENT_FORWARDING_REJECTED),
+]
+
+
+@pytest.mark.parametrize(("verb", "key", "spec", "code"), KINDS, ids=[kind[1] for kind in KINDS])
+def test_every_kind_of_forwarding_has_its_own_mode(verb: str, key: str, spec: ListenSpec, code: Code) -> None:
+    others = {other: "enable" for _, other, _, _ in KINDS if other != key}
+    for mode, default, granted in [
+        ("enable", "disable", True),
+        ("disable", "enable", False),
+        ("filter", "enable", False),
+        ("", "", True),
+        ("", "disable", False),
+        ("", "filter", False),
+    ]:
+        rules = policy(defaultMode=default, forwarding={**others, key: mode})
+        assert allows(getattr(rules, verb), spec) is granted, (mode, default)
+    with pytest.raises(Refused) as caught:
+        getattr(policy(), verb)(spec)
+    assert caught.value.code is code
+
+
+def test_a_filter_lets_through_what_its_list_names() -> None:
+    rules = policy(
+        forwarding={
+            **{key: "filter" for _, key, _, _ in KINDS},
+            "allowedTargets": ["*.internal:443", "10.0.0.0/8:1-1024", "/run/app/*.sock"],
+            "allowedListeners": ["localhost:8000-8999", "*:0", "/tmp/*"],
+        }
+    )
+    assert allows(rules.dial, TcpTarget("a.internal", 443))
+    assert allows(rules.dial, TcpTarget("10.9.8.7", 22))
+    assert allows(rules.dial, UnixTarget(b"/run/app/x.sock"))
+    assert not allows(rules.dial, TcpTarget("localhost", 8000))
+    assert not allows(rules.dial, UnixTarget(b"/tmp/x"))
+    assert allows(rules.listen, TcpTarget("localhost", 8000))
+    assert allows(rules.listen, TcpTarget("", 0))
+    assert allows(rules.listen, UnixTarget(b"/tmp/x"))
+    assert not allows(rules.listen, TcpTarget("", 8000))
+    assert not allows(rules.listen, TcpTarget("a.internal", 443))
+    assert not allows(rules.listen, X11Display(b"M", b"00"))
+    assert not allows(rules.listen, AgentSocket())
+    with pytest.raises(Refused) as caught:
+        rules.dial(TcpTarget("evil", 443))
+    assert caught.value.user_text == "Port forwarding there is not allowed."
