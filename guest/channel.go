@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -30,6 +31,10 @@ type channel struct {
 	end    endpoint // set by opened
 	closed atomic.Bool
 
+	// waiting is for a channel that we open: the tunnel that runs once the gateway has accepted. Nil afterwards.
+	// Only the reading goroutine uses it.
+	waiting *tunnel
+
 	mu       sync.Mutex
 	open     bool
 	credit   int       // how many bytes we may send
@@ -53,16 +58,35 @@ func (c *channel) isOpen() bool {
 }
 
 // opened accepts the channel; frames for it may follow at once.
-func (c *channel) opened(end endpoint, pid int) {
+func (c *channel) opened(end endpoint, answer openedAnswer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.end, c.open = end, true
-	c.link.postJSON(typeOpened, c.id, openedAnswer{defaultWindow, pid})
+	answer.Window = defaultWindow
+	c.link.postJSON(typeOpened, c.id, answer)
+}
+
+// accepted: the gateway takes the channel that we have opened, and lets us send that much.
+func (c *channel) accepted(credit int) {
+	t := c.waiting
+	c.waiting = nil
+	c.mu.Lock()
+	c.open, c.credit = true, credit
+	c.mu.Unlock()
+	go t.run()
 }
 
 func (c *channel) refuse(why *problem) {
 	c.link.forget(c)
-	c.link.postJSON(typeRefused, c.id, why)
+	c.link.postJSON(typeRefused, c.id, problem{why.Code, cut(why.Message)})
+}
+
+// cut keeps what a user may want to read of a message.
+func cut(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxMessage-len("…")], "") + "…"
 }
 
 // received passes DATA on.
@@ -186,12 +210,8 @@ func (c *channel) exit(payload any) {
 	c.enough.Broadcast()
 }
 
-// close answers the gateway's CLOSE; the endpoint may report its exit before, if that is known.
-func (c *channel) close() {
-	if c.closed.Load() {
-		return
-	}
-	c.end.hangup()
+// finish ends a channel that reports no exit, with CLOSE.
+func (c *channel) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.sentLast {
@@ -201,4 +221,13 @@ func (c *channel) close() {
 	c.closed.Store(true)
 	c.link.post(typeClose, c.id, nil)
 	c.enough.Broadcast()
+}
+
+// close answers the gateway's CLOSE; the endpoint may report its exit before, if that is known.
+func (c *channel) close() {
+	if c.closed.Load() {
+		return
+	}
+	c.end.hangup()
+	c.finish()
 }

@@ -47,7 +47,7 @@ func (a *agent) startFile(c *channel, request *openRequest) {
 		return
 	}
 	end := fileEnd{newInbox(c)}
-	c.opened(end, 0)
+	c.opened(end, openedAnswer{})
 	var err error
 	if plan.credential == nil {
 		err = placeFile(end.inbox, path, os.FileMode(mode), nil)

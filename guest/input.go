@@ -1,7 +1,7 @@
 package main
 
 import (
-	"os"
+	"io"
 	"sync"
 	"syscall"
 )
@@ -54,13 +54,14 @@ func recycle(chunk []byte) {
 	}
 }
 
-// A sink writes to a process's standard input without ever making the reading goroutine wait: what does not
+// A sink writes to a process's standard input or a socket without ever making the reading goroutine wait: what does not
 // go through at once is queued, and a goroutine that lives as long as the queue writes it.
 type sink struct {
 	c      *channel
-	file   *os.File
+	file   io.Writer
 	raw    syscall.RawConn
-	finish func(last byte) // after the last byte
+	finish func(last byte) // after the last byte; once for each close
+	broke  chan struct{}   // closed when useless, if somebody wants to know
 
 	mu      sync.Mutex
 	queue   queue
@@ -71,7 +72,13 @@ type sink struct {
 	total   int  // bytes taken
 }
 
-func newSink(c *channel, file *os.File, finish func(last byte)) (*sink, error) {
+// A target is what a sink writes to.
+type target interface {
+	io.Writer
+	syscall.Conn
+}
+
+func newSink(c *channel, file target, finish func(last byte)) (*sink, error) {
 	raw, err := file.SyscallConn()
 	return &sink{c: c, file: file, raw: raw, finish: finish}, err
 }
@@ -111,7 +118,9 @@ func (s *sink) attempt(data []byte) (written int) {
 				continue
 			}
 			if n <= 0 || err != nil {
-				s.useless = err != nil && err != syscall.EAGAIN
+				if err != nil && err != syscall.EAGAIN {
+					s.giveUp()
+				}
 				break
 			}
 			written += n
@@ -119,12 +128,20 @@ func (s *sink) attempt(data []byte) (written int) {
 		return true
 	})
 	if err != nil {
-		s.useless = true
+		s.giveUp()
 	}
 	if written > 0 {
 		s.last = data[written-1]
 	}
 	return written
+}
+
+// giveUp is called with s.mu held.
+func (s *sink) giveUp() {
+	if !s.useless && s.broke != nil {
+		close(s.broke)
+	}
+	s.useless = true
 }
 
 func (s *sink) close() {
@@ -149,7 +166,9 @@ func (s *sink) drain() {
 			s.mu.Unlock()
 			_, err := s.file.Write(chunk)
 			s.mu.Lock()
-			s.useless = s.useless || err != nil
+			if err != nil {
+				s.giveUp()
+			}
 			s.last = chunk[len(chunk)-1]
 		}
 		s.c.consumed(len(chunk))

@@ -40,6 +40,8 @@ type link struct {
 	table    sync.Mutex
 	channels map[uint32]*channel
 	highest  uint32 // the last number that the gateway has used
+	proposed uint32 // the last number that we have used
+	lingers  int    // tunnels without a channel that still write
 
 	// open starts what an OPEN asks for, on a goroutine of its own.
 	open func(*channel, *openRequest)
@@ -248,6 +250,9 @@ func (l *link) read() error {
 	}
 }
 
+// features are the kinds of OPEN that we accept.
+var features = []string{"process", "sftp", "file", "dial", "listen", "x11", "ssh-agent"}
+
 func (l *link) greet(f frame) error {
 	if f.kind != typeHello {
 		return broken("state", "%s frame before HELLO", f.kind)
@@ -260,7 +265,7 @@ func (l *link) greet(f frame) error {
 		if offered == 1 {
 			l.postJSON(typeHello, 0, agentHello{
 				Version: 1, Agent: version, OS: runtime.GOOS, Arch: runtime.GOARCH,
-				PID: os.Getpid(), UID: os.Getuid(), Features: []string{"process", "sftp", "file"},
+				PID: os.Getpid(), UID: os.Getuid(), Features: features,
 			})
 			return nil
 		}
@@ -278,10 +283,12 @@ func (l *link) dispatch(f frame) error {
 		return nil
 	case typeError:
 		return io.EOF
-	case typeHello, typeOpened, typeRefused, typeStderr, typeExit:
+	case typeHello, typeStderr, typeExit:
 		return broken("state", "%s frame from the gateway", f.kind)
 	case typeOpen:
 		return l.opening(f)
+	case typeOpened, typeRefused:
+		return l.answered(f)
 	}
 	l.table.Lock()
 	c := l.channels[f.channel]
@@ -327,7 +334,7 @@ func (l *link) opening(f frame) error {
 	l.highest = f.channel
 	c := newChannel(l, f.channel)
 	l.table.Lock()
-	full := len(l.channels) >= maxChannels
+	full := l.isFull()
 	if !full {
 		l.channels[f.channel] = c
 	}
@@ -343,6 +350,59 @@ func (l *link) opening(f frame) error {
 	}
 	c.credit = request.Window
 	go l.open(c, request)
+	return nil
+}
+
+// isFull is called with l.table held.
+func (l *link) isFull() bool { return len(l.channels)+l.lingers >= maxChannels }
+
+// linger counts tunnels that live on without their channel: they hold as much as those that have one.
+func (l *link) linger(change int) {
+	l.table.Lock()
+	l.lingers += change
+	l.table.Unlock()
+}
+
+// errFull: there is no channel left.
+var errFull = errors.New("too many channels are open")
+
+// propose opens a channel for a connection that the channel listener has accepted; the gateway decides.
+func (l *link) propose(listener uint32, conn duplex) error {
+	l.table.Lock()
+	defer l.table.Unlock()
+	if l.isFull() {
+		return errFull
+	}
+	c := newChannel(l, l.proposed+2)
+	t, err := newTunnel(c, conn)
+	if err != nil {
+		return err
+	}
+	c.end, c.waiting = t, t
+	l.proposed = c.id
+	l.channels[c.id] = c
+	l.postJSON(typeOpen, c.id, acceptedRequest{"accepted", listener, defaultWindow, hostPort(conn.RemoteAddr())})
+	return nil
+}
+
+// answered: the gateway has decided on a channel that we have opened.
+func (l *link) answered(f frame) error {
+	l.table.Lock()
+	c := l.channels[f.channel]
+	l.table.Unlock()
+	if c == nil || c.waiting == nil {
+		return broken("state", "%s frame on channel %d, which we do not open", f.kind, f.channel)
+	}
+	if f.kind == typeRefused {
+		l.forget(c)
+		c.waiting.conn.Close()
+		return nil
+	}
+	var answer acceptedAnswer
+	if json.Unmarshal(f.payload, &answer) != nil || answer.Window < 0 || answer.Window > maxWindow {
+		return broken("payload", "OPENED frame with an unusable payload")
+	}
+	c.accepted(answer.Window)
 	return nil
 }
 

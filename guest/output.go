@@ -25,13 +25,13 @@ const (
 	bulkPipe = 256 << 10
 )
 
-// A pump carries what a process writes to its channel, as far as the window goes.
+// A pump carries what a process or a socket's peer writes to a channel, as far as the window goes.
 //
 // It holds no buffer and no credit while there is nothing to read.
 type pump struct {
 	c    *channel
 	kind frameType
-	file *os.File
+	file syscall.Conn
 
 	total int // bytes carried
 	small int // pieces below minSplice in a row
@@ -39,6 +39,7 @@ type pump struct {
 
 	// what the last try found
 	found  outcome
+	failed error // what the end was, if not in order
 	buffer *[headerSize + maxData]byte
 	n      int
 
@@ -56,7 +57,7 @@ const (
 	foundNoCredit // there is something to read, but no window for it
 )
 
-func newPump(c *channel, kind frameType, file *os.File) *pump {
+func newPump(c *channel, kind frameType, file syscall.Conn) *pump {
 	return &pump{c: c, kind: kind, file: file, leftover: -1}
 }
 
@@ -160,7 +161,7 @@ func enlargePipe(fd uintptr) {
 func (p *pump) try(fd int) outcome {
 	credit := p.c.reserve(maxData)
 	if credit == 0 {
-		return lookAhead(fd)
+		return p.lookAhead(fd)
 	}
 	if p.isPipe && p.c.link.outIsSocket && credit >= minSplice {
 		if waiting, err := unix.IoctlGetInt(fd, unix.TIOCINQ); err == nil && waiting >= minSplice {
@@ -185,22 +186,32 @@ func (p *pump) try(fd int) outcome {
 		if err == syscall.EAGAIN {
 			return foundNothing
 		}
-		return foundEnd // EIO is a terminal's
+		p.failed = err // EIO is a terminal's end
+		return foundEnd
 	}
 }
 
 // lookAhead finds an end without reading, because no window is needed for that.
-func lookAhead(fd int) outcome {
+func (p *pump) lookAhead(fd int) outcome {
 	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	if _, err := unix.Poll(ready, 0); err != nil {
 		return foundNoCredit
 	}
 	switch {
-	case ready[0].Revents&unix.POLLIN != 0:
-		return foundNoCredit
-	case ready[0].Revents != 0:
-		return foundEnd
-	default:
+	case ready[0].Revents == 0:
 		return foundNothing
+	case ready[0].Revents&unix.POLLIN == 0:
+		return foundEnd
+	}
+	// A socket's end looks like something to read.
+	var first [1]byte
+	switch n, _, err := unix.Recvfrom(fd, first[:], unix.MSG_PEEK|unix.MSG_DONTWAIT); {
+	case n > 0, err == unix.ENOTSOCK:
+		return foundNoCredit
+	case err == unix.EAGAIN, err == unix.EINTR:
+		return foundNothing
+	default:
+		p.failed = err
+		return foundEnd
 	}
 }

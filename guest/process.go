@@ -58,7 +58,7 @@ func (a *agent) launch(c *channel, plan *plan, terminal *ptySpec) *problem {
 		p.disconnect()
 		return whyNotStarted(plan, err)
 	}
-	c.opened(p, p.child.pid)
+	c.opened(p, openedAnswer{PID: p.child.pid})
 	for _, output := range outputs {
 		p.pumps.Add(1)
 		go func() {

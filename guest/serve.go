@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -19,6 +20,15 @@ type agent struct {
 	accounts accounts
 	nursery  *nursery
 	link     *link
+
+	listeners listeners
+}
+
+// The main thread stays the agent's own: threads that became another user end with what they did, this one cannot.
+func init() {
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		runtime.LockOSThread()
+	}
 }
 
 // serve runs the agent until its stream ends: 0 in good order, 1 if the gateway broke the protocol or there is no stream.
@@ -49,6 +59,7 @@ func serve(options serveOptions) int {
 	case <-stop:
 	}
 	time.AfterFunc(endDeadline, func() { os.Exit(1) }) // whatever keeps us
+	a.listeners.end()
 	a.nursery.end()
 	if err != nil {
 		complain("%v", err)
@@ -65,6 +76,14 @@ func (a *agent) open(c *channel, request *openRequest) {
 		a.startSFTP(c, request)
 	case "file":
 		a.startFile(c, request)
+	case "dial":
+		a.startDial(c, request)
+	case "listen":
+		a.startListen(c, request)
+	case "x11":
+		a.startX11(c, request)
+	case "ssh-agent":
+		a.startSSHAgent(c, request)
 	default:
 		c.refuse(&problem{"unsupported", "this agent does not know the kind " + request.Kind})
 	}

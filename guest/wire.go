@@ -16,6 +16,7 @@ const (
 	maxWindow     = 16 << 20
 	defaultWindow = 1 << 20
 	maxChannels   = 1024
+	maxMessage    = 500 // bytes of a refusal's text
 )
 
 type frameType byte
@@ -207,6 +208,14 @@ type openRequest struct {
 	Groups  []string        `json:"groups"`
 	Pty     *ptySpec        `json:"pty"`
 	Path    []byte          `json:"path"`
+
+	Network string `json:"network"` // dial, listen
+	Address string `json:"address"`
+
+	Protocol []byte `json:"protocol"` // x11
+	Cookie   string `json:"cookie"`
+	Screen   uint32 `json:"screen"`
+	Single   bool   `json:"single"`
 }
 
 type ptySpec struct {
@@ -223,8 +232,24 @@ type size struct {
 }
 
 type openedAnswer struct {
+	Window      int               `json:"window"`
+	PID         int               `json:"pid,omitempty"`
+	Local       string            `json:"local,omitempty"`
+	Peer        string            `json:"peer,omitempty"`
+	Port        int               `json:"port,omitempty"`
+	Environment map[string][]byte `json:"environment,omitempty"`
+}
+
+// acceptedRequest is the OPEN that the agent sends.
+type acceptedRequest struct {
+	Kind     string `json:"kind"`
+	Listener uint32 `json:"listener"`
+	Window   int    `json:"window"`
+	Peer     string `json:"peer,omitempty"`
+}
+
+type acceptedAnswer struct {
 	Window int `json:"window"`
-	PID    int `json:"pid,omitempty"`
 }
 
 type signalRequest struct {

@@ -50,6 +50,8 @@ class TestAttach(OnDocker, BackendConformance):
 class SessionTests(ProgramTests, LifeTests):
     """A fresh container for each program: how bytes flow is the same as elsewhere, who shares what is not."""
 
+    has_forwarding = False
+
     async def test_every_exit_code_comes_back(self, guest: Guest) -> None:
         """Some of them: each takes a container."""
         results = await asyncio.gather(*(run(guest, f"exit {code}") for code in (0, 1, 77, 255)))
@@ -94,6 +96,7 @@ class EngineStarts(OnEngine):
     has_sftp = False
     has_pty_modes = False
     has_signals = False
+    has_forwarding = False
     cancel_points = 5
 
     async def test_every_exit_code_comes_back(self, guest: Guest) -> None:

@@ -261,7 +261,7 @@ class Channel:
             if self._remote_closed:
                 self._remote_closed = False
                 self._ended_in_order()
-                self._receiver.connection_lost(None)
+                self._receiver.connection_lost(self._cause_of_end())
                 self._stream.settled(self)
         finally:
             self._delivering = False
@@ -373,6 +373,10 @@ class Channel:
 
     def _check_close(self) -> None:
         """Raise `ProtocolError` if the agent may not close now."""
+
+    def _cause_of_end(self) -> Exception | None:
+        """Why the agent has closed; None: in order."""
+        return None
 
     def _ended_in_order(self) -> None:
         """The agent has closed, and all that it sent was delivered."""

@@ -8,15 +8,16 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from moorage.agent import messages
-from moorage.agent.channel import Channel, Silent
+from moorage.agent.channel import Silent
 from moorage.agent.frames import ProtocolError
 from moorage.agent.link import AgentLink, C, LinkError, OpenRefused
 from moorage.agent.messages import GuestSettings, Refusal, Unsendable
 from moorage.agent.process import LOST, FileChannel, ProcessChannel
+from moorage.agent.tunnel import ListenChannel, TunnelChannel
 from moorage.codes import Code
 from moorage.errors import BackendError, Refused
 from moorage.gateway.contract import Accepted, Listener, Process, ProcessReceiver, Receiver, Transport
-from moorage.gateway.model import Address, FileValue, ListenSpec, Program, Target, TcpTarget
+from moorage.gateway.model import FileValue, ListenSpec, Program, Target
 
 START_DEADLINE: Final = 30.0
 """Seconds that an agent has to answer an OPEN."""
@@ -72,21 +73,19 @@ class AgentGuest:
     async def dial(self, target: Target, receiver: Receiver) -> Transport:
         """Connect inside the guest; see `Guest.dial`."""
         with _as_refused():
-            message = messages.open_dial(target)
-        return await self._open(message, lambda link, number: Channel(link, number, receiver))
+            message = messages.open_dial(target, self._settings)
+        return await self._open(message, lambda link, number: TunnelChannel(link, number, receiver))
 
     async def listen(self, spec: ListenSpec, accepted: Accepted) -> Listener:
         """Listen inside the guest; see `Guest.listen`."""
         with _as_refused():
-            message = messages.open_listen(spec)
-        channel = await self._open(message, lambda link, number: Channel(link, number, Silent()))
-        self._link.answer_with(channel.number, accepted)
+            message = messages.open_listen(spec, self._settings)
+        channel = await self._open(message, lambda link, number: ListenChannel(link, number, accepted))
         try:
-            port = messages.read_int(channel.opening, "port", 1, 65535) if isinstance(spec, TcpTarget) else 0
+            return AgentListener(channel, *messages.read_listening(channel.opening, spec))
         except ProtocolError as error:
             channel.close()
-            raise BackendError(f"the agent listens without a port: {error}", code=Code.AGENT_PROTOCOL_ERROR) from error
-        return AgentListener(self._link, channel, port)
+            raise BackendError(f"the agent listens, but where? {error}", code=Code.AGENT_PROTOCOL_ERROR) from error
 
     async def write_files(self, files: Mapping[str, FileValue], *, mode: int = 0o600) -> None:
         """Put `files` in place, one after the other; raises `BackendError` at the first that cannot be."""
@@ -127,7 +126,9 @@ class AgentGuest:
                 return await self._link.open(message, make)
         except OpenRefused as error:
             refusal = error.refusal
-            raise Refused(str(error), user_text=_REASONS.get(refusal.code) or _sentence(refusal)) from error
+            raise Refused(
+                str(error), user_text=_REASONS.get(refusal.code) or _sentence(refusal, message["kind"])
+            ) from error
         except LinkError as error:
             raise BackendError(f"the guest is lost: {error}", user_text=LOST, code=Code.GUEST_LOST) from error
         except TimeoutError as error:
@@ -137,7 +138,7 @@ class AgentGuest:
                 code=Code.AGENT_PROTOCOL_ERROR,
             ) from error
         except ValueError as error:
-            raise Refused(str(error), user_text="The command and its environment are too long.") from error
+            raise Refused(str(error), user_text="That is too long to be sent to your environment.") from error
 
     async def _write_file(self, path: str, content: bytes, mode: int) -> None:
         with _as_refused():
@@ -156,14 +157,13 @@ class AgentGuest:
 class AgentListener:
     """A socket listening in a guest; implements `Listener`."""
 
-    def __init__(self, link: AgentLink, channel: Channel, port: int) -> None:
-        self._link = link
+    def __init__(self, channel: ListenChannel, port: int, environment: Mapping[bytes, bytes]) -> None:
         self._channel = channel
         self.port = port
+        self.environment = environment
 
     async def close(self) -> None:
         """Accept no more; what the agent accepts before it knows is turned away."""
-        self._link.answer_with(self._channel.number, _turn_away)
         self._channel.close()
 
 
@@ -219,9 +219,6 @@ def _as_refused() -> Iterator[None]:
         raise Refused(str(error), user_text=str(error)) from error
 
 
-def _sentence(refusal: Refusal) -> str:
-    return refusal.message or "The program could not be started."
-
-
-def _turn_away(peer: Address | None, transport: Transport) -> Receiver:
-    raise Refused("the listener is closed")
+def _sentence(refusal: Refusal, kind: object) -> str:
+    started = kind in ("process", "sftp", "file")
+    return refusal.message or ("The program could not be started." if started else "The connection failed.")

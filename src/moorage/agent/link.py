@@ -14,11 +14,10 @@ from typing import Any, Final, Protocol, TypeVar
 
 import moorage
 from moorage.agent import frames, messages
-from moorage.agent.channel import WINDOW_SIZE, Channel, Silent, State
+from moorage.agent.channel import WINDOW_SIZE, Channel, State
 from moorage.agent.frames import Decoder, Frame, ProtocolError
 from moorage.agent.messages import Hello, Refusal
-from moorage.errors import Refused
-from moorage.gateway.contract import Accepted
+from moorage.agent.tunnel import ListenChannel
 
 READ_SIZE: Final = 524_288
 """The size of the one buffer that all links of a thread read into."""
@@ -115,8 +114,6 @@ class AgentLink(asyncio.BufferedProtocol):
         """Channels that both sides have closed, with output that a paused reader has not taken yet."""
         self._next_number = 1
         self._last_agent_number = 0
-        self._answers: dict[int, Accepted] = {}
-        """Listening channel → who decides on the connections that it accepts."""
 
         self.is_full = False
         self._unread_control = 0
@@ -163,10 +160,6 @@ class AgentLink(asyncio.BufferedProtocol):
             raise self.error()
         self._loop.call_soon(channel.begin)
         return channel
-
-    def answer_with(self, listener: int, accepted: Accepted) -> None:
-        """Ask `accepted` about the connections that the listening channel `listener` accepts."""
-        self._answers[listener] = accepted
 
     async def ended(self) -> Exception | None:
         """Returns when the stream has ended: None after `close`, otherwise the cause."""
@@ -287,7 +280,6 @@ class AgentLink(asyncio.BufferedProtocol):
         if self._cause is None and not self._closed_by_us:
             self._cause = exc or LinkError(f"the stream to the agent broke off{self.said()}")
         self._ended.set_result(None if self._closed_by_us else self._cause)
-        self._answers.clear()
         for channel in tuple(self._channels.values()):
             self._release(channel)
             channel.lost(self.error())
@@ -320,7 +312,6 @@ class AgentLink(asyncio.BufferedProtocol):
         """Both sides have sent CLOSE: the number is free."""
         self._release(channel)
         self._channels.pop(channel.number, None)
-        self._answers.pop(channel.number, None)
         self._settling.add(channel)
 
     def settled(self, channel: Channel) -> None:
@@ -392,28 +383,25 @@ class AgentLink(asyncio.BufferedProtocol):
             answer.set_result(None)
 
     def _opened_by_agent(self, frame: Frame) -> None:
+        """A listener has accepted a connection: its channel decides, unless there are too many already."""
         message = frames.decode_json(frame)
-        listener, peer = messages.read_accepted(message)
-        accepted = self._answers.get(listener)
-        if accepted is None:
+        number, (listener, peer) = frame.channel, messages.read_accepted(message)
+        channel = self._channels.get(listener)
+        if not isinstance(channel, ListenChannel) or channel.state in (State.OPENING, State.ABANDONED):
             raise ProtocolError(f"OPEN for a listener {listener} that does not exist")
-        number = frame.channel
         if number % 2 or number <= self._last_agent_number:
             raise ProtocolError(f"OPEN with channel {number}")
         self._last_agent_number = number
         credit = messages.read_window(message)
         if len(self._channels) >= MAX_CHANNELS:
             self.send_json(frames.REFUSED, number, {"code": "limit", "message": "too many channels"})
-            return
-        channel = self._channels[number] = Channel(self, number, Silent())
-        self.send_json(frames.OPENED, number, {"window": WINDOW_SIZE})
-        channel.opened(credit)
-        try:
-            channel.attach(accepted(peer, channel))
-        except Refused:
-            channel.discard()
+        elif channel.state is not State.OPEN:
+            self.send_json(frames.REFUSED, number, {"code": "closed", "message": "the listener is closed"})
         else:
-            channel.begin()
+            self._channels[number] = tunnel = channel.tunnel(number)
+            tunnel.opened(credit)
+            self.send_json(frames.OPENED, number, {"window": WINDOW_SIZE})
+            channel.offer(tunnel, peer)
 
     # ---- sending
 

@@ -6,13 +6,27 @@ may reach a log or a user are cut to a length and stripped of control characters
 
 from __future__ import annotations
 
-from base64 import b64encode
+import binascii
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from moorage.agent.frames import MAX_WINDOW, ProtocolError
-from moorage.gateway.model import Address, ExitStatus, Program, ProgramKind, Pty, Size, Target, UnixTarget
+from moorage.gateway.model import (
+    Address,
+    AgentSocket,
+    ExitStatus,
+    ListenSpec,
+    Program,
+    ProgramKind,
+    Pty,
+    Size,
+    Target,
+    TcpTarget,
+    UnixTarget,
+    X11Display,
+)
 
 VERSION: Final = 1
 INTERNAL_SFTP: Final = "internal-sftp"
@@ -20,6 +34,12 @@ INTERNAL_SFTP: Final = "internal-sftp"
 
 _MAX_TEXT: Final = 500
 """How much of a guest's message is worth showing."""
+
+_MAX_VARIABLE: Final = 8_192
+"""Characters of base64 that a variable of a listener may take."""
+
+_MAX_COOKIE: Final = 1_024
+"""Digits of an X11 cookie; the usual one has 32."""
 
 
 class Unsendable(ValueError):
@@ -70,13 +90,8 @@ def hello(gateway: str) -> dict[str, Any]:
 
 def open_program(program: Program, settings: GuestSettings) -> dict[str, Any]:
     """The OPEN for `program`; raises `Unsendable` for what no process could be given."""
-    environment = {_encoded(name): _encoded(value) for name, value in settings.environment.items()}
-    environment.update(program.environment)
-    message: dict[str, Any] = {"kind": "process", "env": _environment(environment)}
-    if settings.user:
-        message["user"] = settings.user
-    if settings.groups:
-        message["groups"] = list(settings.groups)
+    message: dict[str, Any] = {"kind": "process", "env": _environment({**_variables(settings), **program.environment})}
+    message |= _owner(settings)
     if settings.cwd:
         message["cwd"] = _base64(_encoded(settings.cwd))
     if program.pty is not None:
@@ -108,14 +123,27 @@ def open_file(path: str, mode: int, user: str) -> dict[str, Any]:
     return {"kind": "file", "path": _base64(_encoded(path)), "mode": mode} | ({"user": user} if user else {})
 
 
-def open_dial(target: Target) -> dict[str, Any]:
-    """The OPEN for a connection to `target` inside the guest."""
-    return {"kind": "dial"} | _address(target)
+def open_dial(target: Target, settings: GuestSettings) -> dict[str, Any]:
+    """The OPEN for a connection to `target` inside the guest, with the rights of its programs."""
+    return {"kind": "dial"} | _address(target) | _owner(settings)
 
 
-def open_listen(target: Target) -> dict[str, Any]:
-    """The OPEN for a listening socket inside the guest."""
-    return {"kind": "listen"} | _address(target)
+def open_listen(spec: ListenSpec, settings: GuestSettings) -> dict[str, Any]:
+    """The OPEN for a listening socket inside the guest, made as one of its programs would."""
+    owner = _owner(settings)
+    match spec:
+        case TcpTarget() | UnixTarget():
+            return {"kind": "listen"} | _address(spec) | owner
+        case X11Display():
+            display = {
+                "protocol": _base64(spec.protocol),
+                "cookie": _hexadecimal(spec.cookie),
+                "screen": spec.screen,
+                "single": spec.single_connection,
+            }
+            return {"kind": "x11", "env": _environment(_variables(settings))} | display | owner
+        case AgentSocket():
+            return {"kind": "ssh-agent", "env": _environment(_variables(settings))} | owner
 
 
 def resize(size: Size) -> dict[str, int]:
@@ -173,6 +201,19 @@ def read_accepted(message: Mapping[str, Any]) -> tuple[int, Address | None]:
     return listener, Address(_text(host.removeprefix("[").removesuffix("]")), int(port))
 
 
+def read_listening(message: Mapping[str, Any], spec: ListenSpec) -> tuple[int, dict[bytes, bytes]]:
+    """The port and the variables in the OPENED of a listening socket: what `spec` calls for, and nothing else."""
+    match spec:
+        case TcpTarget():
+            return read_int(message, "port", 1, 65535), {}
+        case UnixTarget():
+            return 0, {}
+        case X11Display():
+            return 0, _read_variables(message, "DISPLAY", optional="XAUTHORITY")
+        case AgentSocket():
+            return 0, _read_variables(message, "SSH_AUTH_SOCK")
+
+
 def read_int(message: Mapping[str, Any], name: str, lowest: int, highest: int) -> int:
     """The integer member `name`, within its bounds."""
     value = message.get(name)
@@ -190,6 +231,45 @@ def _text(value: object) -> str:
     """`value` as one short printable line; empty for what is no text (a guest may nest anything in it)."""
     text = value if isinstance(value, str) else ""
     return "".join(c if c.isprintable() else " " for c in text[:_MAX_TEXT]).strip()
+
+
+def _read_variables(message: Mapping[str, Any], name: str, optional: str = "") -> dict[bytes, bytes]:
+    environment = message.get("environment")
+    if not isinstance(environment, dict) or name not in environment:
+        raise ProtocolError(f"OPENED: no {name}")
+    variables = {}
+    for key in (name, optional):
+        if key in environment:
+            variables[key.encode()] = _read_variable(environment[key])
+    return variables
+
+
+def _read_variable(text: object) -> bytes:
+    if not isinstance(text, str) or not 0 < len(text) <= _MAX_VARIABLE:
+        raise ProtocolError("OPENED: a variable is no text, or empty, or too long")
+    try:
+        value = b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ProtocolError("OPENED: a variable is not in base64") from error
+    if b"\0" in value:
+        raise ProtocolError("OPENED: a variable contains a NUL byte")
+    return value
+
+
+def _variables(settings: GuestSettings) -> dict[bytes, bytes]:
+    return {_encoded(name): _encoded(value) for name, value in settings.environment.items()}
+
+
+def _owner(settings: GuestSettings) -> dict[str, Any]:
+    """Whose rights count in the guest."""
+    owner: dict[str, Any] = {"user": settings.user} if settings.user else {}
+    return owner | ({"groups": list(settings.groups)} if settings.groups else {})
+
+
+def _hexadecimal(cookie: bytes) -> str:
+    if not 0 < len(cookie) <= _MAX_COOKIE or len(cookie) % 2 or not set(cookie) <= set(b"0123456789abcdefABCDEF"):
+        raise Unsendable("The cookie of X11 is not hexadecimal.")
+    return cookie.decode("ascii")
 
 
 def _environment(variables: Mapping[bytes, bytes]) -> list[str]:

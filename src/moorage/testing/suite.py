@@ -55,7 +55,7 @@ class Suite(abc.ABC):
     """Terminal modes of RFC 4254 §8 are applied."""
     has_signals = True
     """Signals reach the process group, and a process that a signal ended is told apart from one with a code."""
-    has_forwarding = False
+    has_forwarding = True
     """`Guest.dial` and `Guest.listen` work; otherwise they are refused."""
     has_perl = False
     """The guest has perl, the only ordinary program that shows a terminal's size in pixels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +14,7 @@ from moorage.agent.guest import AgentGuest, open_guest
 from moorage.agent.link import AgentLink
 from moorage.errors import BackendError, Refused
 from moorage.gateway.contract import Receiver, Transport
-from moorage.gateway.model import Address, FileValue, Pty, Size, TcpTarget, UnixTarget
+from moorage.gateway.model import Address, AgentSocket, FileValue, Pty, Size, TcpTarget, UnixTarget, X11Display
 from moorage.testing.actors import PeerAgent, SilentAgent
 from moorage.testing.streams import DEADLINE, Recorder
 from moorage.testing.suite import command
@@ -248,4 +249,34 @@ async def test_a_listener_without_a_port_is_an_error() -> None:
     with pytest.raises(BackendError):
         await guest.listen(TcpTarget("127.0.0.1", 0), _turn_away)
     assert (await guest.listen(UnixTarget(b"/run/y"), _turn_away)).port == 0
+    await guest.close("over")
+
+
+@pytest.mark.parametrize(
+    ("message", "told"), [("Connection refused.", "Connection refused."), ("", "The connection failed.")]
+)
+async def test_a_refused_connection_says_why(message: str, told: str) -> None:
+    yard = Yard(refusing("refused", message))
+    guest = await yard.open()
+    with pytest.raises(Refused) as caught:
+        await guest.dial(TcpTarget("127.0.0.1", 9), Recorder())
+    assert caught.value.user_text == told
+    await guest.close("over")
+
+
+async def test_a_display_tells_what_programs_need() -> None:
+    environment = {"DISPLAY": b64encode(b"localhost:10.0").decode()}
+    yard = Yard(
+        Answering(
+            lambda frame: frames.encode_json(frames.OPENED, frame.channel, {"window": 0, "environment": environment})
+        )
+    )
+    guest = await yard.open()
+    listener = await guest.listen(X11Display(b"MIT-MAGIC-COOKIE-1", b"00ff"), _turn_away)
+    assert (listener.port, listener.environment) == (0, {b"DISPLAY": b"localhost:10.0"})
+    with pytest.raises(BackendError):
+        await guest.listen(AgentSocket(), _turn_away)
+    with pytest.raises(Refused) as caught:
+        await guest.listen(X11Display(b"MIT-MAGIC-COOKIE-1", b"secret?"), _turn_away)
+    assert "secret" not in str(caught.value) + caught.value.user_text
     await guest.close("over")

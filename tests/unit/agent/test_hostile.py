@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import itertools
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 import pytest
 
 from moorage.agent import frames
 from moorage.agent.channel import WINDOW_SIZE
 from moorage.agent.guest import AgentGuest, open_guest
-from moorage.agent.link import AgentLink
+from moorage.agent.link import MAX_CHANNELS, AgentLink
 from moorage.errors import BackendError
-from moorage.gateway.model import ExitStatus, FileValue, Program, ProgramKind
+from moorage.gateway.contract import Receiver, Transport
+from moorage.gateway.model import Address, ExitStatus, FileValue, Program, ProgramKind, TcpTarget
 from moorage.testing.actors import (
     ClingingAgent,
     CrumblingAgent,
@@ -339,3 +341,99 @@ async def test_a_process_that_ended_before_the_break_keeps_its_status() -> None:
             return
         assert (await asyncio.wait_for(process.wait(), DEADLINE)).code == 7
         assert recorder.cause is None
+
+
+def connection(number: int, listener: object = 1, **more: object) -> bytes:
+    return frames.encode_json(frames.OPEN, number, {"kind": "accepted", "listener": listener, "window": 100, **more})
+
+
+BREAKS_A_LISTENER = {
+    "a listener that is not there": connection(2, 3),
+    "a listener that is a connection": connection(2) + connection(4, 2),
+    "a listener that is no number": connection(2, "1"),
+    "an odd number": connection(3),
+    "a number twice": connection(2) + connection(2),
+    "numbers that descend": connection(4) + connection(2),
+    "a window too large": connection(2, window=frames.MAX_WINDOW + 1),
+    "a window below zero": connection(2, window=-1),
+    "no window": connection(2, window=None),
+    "a peer that is none": connection(2, peer={"host": "x"}),
+    "another kind": frames.encode_json(frames.OPEN, 2, {"kind": "dial", "listener": 1, "window": 1}),
+    "a connection after the end of its listener": frames.encode(frames.CLOSE, 1) + connection(2),
+    "data beyond the window": connection(2) + frames.encode(frames.DATA, 2, bytes(frames.MAX_PAYLOAD)) * 5,
+    "error data": connection(2) + frames.encode(frames.STDERR, 2, b"x"),
+    "an exit": connection(2) + frames.encode_json(frames.EXIT, 2, {"code": 0}),
+    "data after EOF": connection(2) + frames.encode(frames.EOF, 2) + frames.encode(frames.DATA, 2, b"x"),
+    "data on a listener": frames.encode(frames.DATA, 1, b"x"),
+}
+
+
+class Listening(PeerAgent):
+    """Accepts one listening socket, and then sends `script` while it reads nothing, or all."""
+
+    def __init__(self, script: Iterable[bytes], *, reads: bool) -> None:
+        super().__init__()
+        self._script = script
+        self._reads = reads
+
+    async def act(self) -> None:
+        await self.greet()
+        await self.opened(window=0, port=4711)
+        reading = asyncio.create_task(self.take_all()) if self._reads else None
+        try:
+            for part in self._script:
+                await self.send(part)
+            await asyncio.Event().wait()
+        finally:
+            if reading is not None:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+
+
+@pytest.mark.parametrize("script", BREAKS_A_LISTENER.values(), ids=BREAKS_A_LISTENER.keys())
+async def test_what_a_listener_may_not_bring_ends_the_link(neighbour: AgentGuest, script: bytes) -> None:
+    recorders: list[Recorder] = []
+
+    def accepted(peer: Address | None, transport: Transport) -> Receiver:
+        recorders.append(Recorder(keep=False))
+        transport.pause_reading()
+        return recorders[-1]
+
+    async with landed(Listening([script], reads=True)) as guest:
+        with contextlib.suppress(BackendError):
+            await guest.listen(TcpTarget("", 0), accepted)
+        assert await lost(guest) is not None
+        for recorder in recorders:
+            await recorder.until_lost()
+            assert recorder.cause is not None
+
+
+async def test_a_flood_of_accepted_connections_is_bounded(neighbour: AgentGuest) -> None:
+    """Each is answered, and refused where there are too many; nobody else waits."""
+    numbers = 5_000
+    agent = Listening((connection(2 * n) for n in range(1, numbers + 1)), reads=True)
+    recorders: list[Recorder] = []
+
+    def accepted(peer: Address | None, transport: Transport) -> Receiver:
+        recorders.append(Recorder())
+        return recorders[-1]
+
+    def answered() -> int:
+        return sum(frame.type in (frames.OPENED, frames.REFUSED) for frame in agent.received)
+
+    async with landed(agent) as guest:
+        with flat_memory():
+            await guest.listen(TcpTarget("", 0), accepted)
+            async with asyncio.timeout(DEADLINE):
+                while answered() < numbers:
+                    await asyncio.sleep(0)
+        assert len(recorders) == MAX_CHANNELS - 1
+
+
+async def test_a_flood_of_connections_that_nobody_reads_ends_the_link(neighbour: AgentGuest) -> None:
+    agent = Listening((connection(2 * n) for n in itertools.count(1)), reads=False)
+    async with landed(agent) as guest:
+        with flat_memory():
+            with contextlib.suppress(BackendError):
+                await guest.listen(TcpTarget("", 0), lambda peer, transport: Recorder())
+            assert "does not read" in str(await lost(guest))

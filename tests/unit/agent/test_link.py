@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,9 @@ from moorage.agent import frames
 from moorage.agent.channel import GIVE_BACK, WINDOW_SIZE, Channel
 from moorage.agent.frames import MAX_WINDOW, Frame
 from moorage.agent.link import CROWD, CROWDED_READ_SIZE, MAX_CHANNELS, READ_SIZE, AgentLink, LinkError, OpenRefused
+from moorage.agent.tunnel import ListenChannel
 from moorage.errors import Refused
-from moorage.gateway.contract import Receiver, Transport
+from moorage.gateway.contract import Accepted, Receiver, Transport
 from moorage.gateway.model import Address
 from moorage.testing.actors import PeerAgent, ending
 from moorage.testing.streams import DEADLINE, Recorder
@@ -440,10 +442,21 @@ async def test_the_finder_of_an_error_says_so_before_it_ends(agents: list[PeerAg
     assert "channel 9" in str(await over(link))
 
 
+async def listening(link: AgentLink, hand: Hand, accepted: Accepted) -> ListenChannel:
+    opening = asyncio.create_task(link.open({"kind": "listen"}, lambda at, number: ListenChannel(at, number, accepted)))
+    await hand.opened(window=0)
+    return await asyncio.wait_for(opening, DEADLINE)
+
+
+def connection(number: int, listener: int = 1, **more: Any) -> bytes:
+    return frames.encode_json(
+        frames.OPEN, number, {"kind": "accepted", "listener": listener, "window": 100, "peer": "127.0.0.1:77"} | more
+    )
+
+
 async def test_connections_that_a_listener_accepts_become_channels(agents: list[PeerAgent]) -> None:
     hand = Hand()
     link = await joined(agents, hand)
-    listener, _ = await opened(link, hand)
     near = Recorder()
     peers: list[Address | None] = []
 
@@ -454,17 +467,92 @@ async def test_connections_that_a_listener_accepts_become_channels(agents: list[
         transport.write(b"hello")
         return near
 
-    link.answer_with(listener.number, accepted)
-    message = {"kind": "accepted", "listener": listener.number, "window": 100, "peer": "127.0.0.1:77"}
-    await hand.send(frames.encode_json(frames.OPEN, 2, message), frames.encode_json(frames.OPEN, 4, message))
+    await listening(link, hand, accepted)
+    await hand.send(connection(2), connection(4))
     assert (await hand.receive()).type == frames.OPENED
     assert (await hand.receive()).payload == b"hello"
     await hand.send(frames.encode(frames.DATA, 2, b"hi"))
     await near.until_output(b"hi")
     assert await hand.receive_type(frames.CLOSE) == (frames.CLOSE, 4, b"")
     assert peers == [Address("127.0.0.1", 77)]
-    await hand.send(frames.encode_json(frames.OPEN, 2, message))
+    await hand.send(connection(2))
     assert "channel 2" in str(await over(link))
+
+
+async def test_connections_wait_until_their_listener_is_held(agents: list[PeerAgent]) -> None:
+    """They come with the very bytes that say that it listens, and one has ended by then."""
+    hand = Hand()
+    link = await joined(agents, hand)
+    held: list[bool] = []
+    recorders = [Recorder(), Recorder()]
+
+    def accepted(peer: Address | None, transport: Transport) -> Receiver:
+        assert opening.done()
+        held.append(True)
+        return recorders[len(held) - 1]
+
+    opening = asyncio.create_task(link.open({"kind": "listen"}, lambda at, number: ListenChannel(at, number, accepted)))
+    await hand.receive_type(frames.OPEN)
+    await hand.send(
+        frames.encode_json(frames.OPENED, 1, {"window": 0}),
+        connection(2),
+        frames.encode(frames.DATA, 2, b"first"),
+        connection(4),
+        frames.encode(frames.DATA, 4, b"second"),
+        frames.encode(frames.EOF, 4),
+        frames.encode(frames.CLOSE, 4),
+    )
+    await asyncio.wait_for(opening, DEADLINE)
+    await recorders[0].until_output(b"first")
+    await recorders[1].until_lost()
+    assert recorders[1].stdout == b"second"
+    assert recorders[1].cause is None
+    assert not recorders[0].is_lost
+
+
+async def test_an_opener_that_has_gone_away_leaves_no_connection(agents: list[PeerAgent]) -> None:
+    hand = Hand()
+    link = await joined(agents, hand)
+
+    def accepted(peer: Address | None, transport: Transport) -> Receiver:
+        raise AssertionError("nobody listens")
+
+    opening = asyncio.create_task(link.open({"kind": "listen"}, lambda at, number: ListenChannel(at, number, accepted)))
+    await hand.receive_type(frames.OPEN)
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    await hand.send(frames.encode_json(frames.OPENED, 1, {"window": 0}), connection(2))
+    assert await hand.receive_type(frames.CLOSE) == (frames.CLOSE, 1, b"")
+    refused = await hand.receive_type(frames.REFUSED)
+    assert refused.channel == 2
+    await hand.send(frames.encode(frames.CLOSE, 1), connection(4))
+    assert "listener 1" in str(await over(link))
+
+
+async def test_what_a_closed_listener_still_accepts_is_refused(agents: list[PeerAgent]) -> None:
+    hand = Hand()
+    link = await joined(agents, hand)
+    recorder = Recorder()
+    listener = await listening(link, hand, lambda peer, transport: recorder)
+    await hand.send(connection(2))
+    assert (await hand.receive_type(frames.OPENED)).channel == 2
+    listener.close()
+    await hand.send(connection(4))
+    assert await hand.receive_type(frames.CLOSE) == (frames.CLOSE, 1, b"")
+    assert (await hand.receive_type(frames.REFUSED)).channel == 4
+    await hand.send(frames.encode(frames.CLOSE, 1), frames.encode(frames.DATA, 2, b"goes on"))
+    await recorder.until_output(b"goes on")
+
+
+async def test_a_connection_that_breaks_has_a_cause(agents: list[PeerAgent]) -> None:
+    hand = Hand()
+    link = await joined(agents, hand)
+    recorder = Recorder()
+    await listening(link, hand, lambda peer, transport: recorder)
+    await hand.send(connection(2), frames.encode(frames.DATA, 2, b"part"), frames.encode(frames.CLOSE, 2))
+    await recorder.until_lost()
+    assert recorder.stdout == b"part"
+    assert isinstance(recorder.cause, ConnectionResetError)
 
 
 async def test_a_link_speaks_over_anything_that_writes(agents: list[PeerAgent]) -> None:

@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 from moorage.agent import messages
 from moorage.agent.frames import MAX_WINDOW, ProtocolError
 from moorage.agent.messages import GuestSettings, Unsendable
-from moorage.gateway.model import Address, ExitStatus, Program, ProgramKind, Pty, Size, TcpTarget, UnixTarget
+from moorage.gateway.model import (
+    Address,
+    AgentSocket,
+    ExitStatus,
+    ListenSpec,
+    Program,
+    ProgramKind,
+    Pty,
+    Size,
+    TcpTarget,
+    UnixTarget,
+    X11Display,
+)
 
 SHELL, EXEC, SUBSYSTEM = ProgramKind.SHELL, ProgramKind.EXEC, ProgramKind.SUBSYSTEM
 
@@ -112,13 +124,81 @@ def test_an_impossible_path_is_not_sent(path: str) -> None:
     with pytest.raises(Unsendable):
         messages.open_file(path, 0o600, "")
     with pytest.raises(Unsendable):
-        messages.open_dial(UnixTarget(path.encode()))
+        messages.open_dial(UnixTarget(path.encode()), GuestSettings())
 
 
 def test_targets_become_addresses() -> None:
-    assert messages.open_dial(TcpTarget("::1", 80)) == {"kind": "dial", "network": "tcp", "address": "[::1]:80"}
-    assert messages.open_listen(TcpTarget("h", 0)) == {"kind": "listen", "network": "tcp", "address": "h:0"}
-    assert messages.open_dial(UnixTarget(b"/s")) == {"kind": "dial", "network": "unix", "address": b64(b"/s")}
+    nobody = GuestSettings()
+    assert messages.open_dial(TcpTarget("::1", 80), nobody) == {"kind": "dial", "network": "tcp", "address": "[::1]:80"}
+    assert messages.open_listen(TcpTarget("h", 0), nobody) == {"kind": "listen", "network": "tcp", "address": "h:0"}
+    assert messages.open_listen(TcpTarget("", 0), nobody) == {"kind": "listen", "network": "tcp", "address": ":0"}
+    owner = {"user": "u", "groups": ["g"]}
+    settings = GuestSettings(user="u", groups=("g",))
+    unix = {"kind": "dial", "network": "unix", "address": b64(b"/s")}
+    assert messages.open_dial(UnixTarget(b"/s"), settings) == unix | owner
+    assert messages.open_listen(UnixTarget(b"/s"), settings) == unix | owner | {"kind": "listen"}
+
+
+def test_displays_and_agents_become_opens() -> None:
+    settings = GuestSettings(user="u", environment={"HOME": "/h"})
+    env = [b64(b"HOME=/h")]
+    assert messages.open_listen(X11Display(b"MIT", b"00fF", 2, True), settings) == {
+        "kind": "x11",
+        "protocol": b64(b"MIT"),
+        "cookie": "00fF",
+        "screen": 2,
+        "single": True,
+        "env": env,
+        "user": "u",
+    }
+    assert messages.open_listen(AgentSocket(), settings) == {"kind": "ssh-agent", "env": env, "user": "u"}
+
+
+@pytest.mark.parametrize("cookie", [b"", b"0", b"0g", b"00 ", b"\xff\xff", b"00" * 513])
+def test_an_impossible_cookie_is_not_sent(cookie: bytes) -> None:
+    with pytest.raises(Unsendable):
+        messages.open_listen(X11Display(b"MIT", cookie), GuestSettings())
+
+
+X11 = X11Display(b"MIT", b"00")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message", "wanted"),
+    [
+        (TcpTarget("", 0), {"port": 5, "environment": {"A": b64(b"x")}}, (5, {})),
+        (UnixTarget(b"/s"), {}, (0, {})),
+        (X11, {"environment": {"DISPLAY": b64(b":1"), "LD_PRELOAD": b64(b"x")}}, (0, {b"DISPLAY": b":1"})),
+        (
+            X11,
+            {"environment": {"DISPLAY": b64(b":1"), "XAUTHORITY": b64(b"/x")}},
+            (0, {b"DISPLAY": b":1", b"XAUTHORITY": b"/x"}),
+        ),
+        (AgentSocket(), {"environment": {"SSH_AUTH_SOCK": b64(b"/x")}}, (0, {b"SSH_AUTH_SOCK": b"/x"})),
+    ],
+)
+def test_what_listens_is_read(
+    spec: ListenSpec, message: dict[str, Any], wanted: tuple[int, dict[bytes, bytes]]
+) -> None:
+    assert messages.read_listening(message, spec) == wanted
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (TcpTarget("", 0), {}),
+        (TcpTarget("", 0), {"port": 0}),
+        (TcpTarget("", 0), {"port": 65536}),
+        *((X11, {"environment": v}) for v in (None, [], "DISPLAY", dict[str, str](), {"display": b64(b":1")})),
+        *(
+            (AgentSocket(), {"environment": {"SSH_AUTH_SOCK": value}})
+            for value in (None, 1, "", "*", "A", b64(b"a\0"), b64(bytes(9000)), "€€€€")
+        ),
+    ],
+)
+def test_what_listens_nowhere_is_an_error(spec: ListenSpec, message: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError):
+        messages.read_listening(message, spec)
 
 
 @pytest.mark.parametrize(
