@@ -41,6 +41,7 @@ CONNECTION_ATTRIBUTES: Mapping[str, object] = {
     "_kex": None,
     "_kex_complete": False,
     "_max_recv_pktlen": 256 * 1024,
+    "_next_decompressor": None,
     "_next_recv_encryption": None,
     "_recv_encryption": None,
     "_recv_seq": 0,

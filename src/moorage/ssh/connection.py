@@ -49,6 +49,7 @@ from moorage.ssh.algorithms import needs_ignore
 from moorage.ssh.auth import Answer, Authentication, algorithm_and_key
 from moorage.ssh.channel import GatewayChannel
 from moorage.ssh.ciphers import TAG, ChachaCipher, GcmCipher, PacketCipher
+from moorage.ssh.compression import BoundedDecompressor
 from moorage.ssh.globalrequests import GlobalRequests
 from moorage.ssh.keepalive import KeepAlive
 from moorage.ssh.opening import Opening
@@ -447,6 +448,8 @@ class ServerConnection(asyncssh.SSHServerConnection):
             self._send_encryption = packet_cipher(self._send_encryption)
         if self._next_recv_encryption is not None:
             self._next_recv_encryption = packet_cipher(self._next_recv_encryption)
+        if self._next_decompressor is not None:
+            self._next_decompressor = BoundedDecompressor()
         self._tell_channels()
 
     # -- authentication -----------------------------------------------------------------------

@@ -12,6 +12,7 @@ from moorage.errors import ConfigError
 from moorage.gateway.model import Address
 from moorage.ssh.addresses import address
 from moorage.ssh.algorithms import SIGNATURES, chosen
+from moorage.ssh.compression import NAMES
 from moorage.ssh.connection import LINGER, ServerConnection
 from moorage.ssh.hostkeys import HostKeys
 
@@ -96,7 +97,7 @@ def _options(config: SSHConfig, host_keys: HostKeys, rekey_bytes: int) -> asyncs
             kex_algs=list(algorithms.kex),
             encryption_algs=list(algorithms.ciphers),
             mac_algs=list(algorithms.macs),
-            compression_algs=["none"],
+            compression_algs=list(NAMES) if config.compression else ["none"],
             signature_algs=list(SIGNATURES),
             login_timeout=config.login_grace_time.total_seconds(),
             rekey_bytes=rekey_bytes,

@@ -49,6 +49,7 @@ DEFAULTS: dict[str, Any] = {
         "ciphers": None,
         "kex": None,
         "macs": None,
+        "compression": False,
         "banner": "",
         "hostkeys": [],
         "clientAliveInterval": "0s",

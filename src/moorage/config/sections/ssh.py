@@ -35,6 +35,10 @@ class SSHConfig(Section):
     macs: Macs = None
     """Message authentication codes on offer, best first. Unset: a modern list. AEAD ciphers need none."""
 
+    compression: bool = False
+    """Whether clients may compress (zlib@openssh.com, `ssh -C`). Costs much time and helps on slow lines only.
+    An addition."""
+
     banner: str = ""
     """Text that is sent before authentication; may have several lines."""
 
