@@ -57,7 +57,7 @@ DEFAULTS: dict[str, Any] = {
         "loginGraceTime": "2m0s",
         "maxAuthTries": 6,
         "shutdownTimeout": "20s",
-        "maxChannels": 128,
+        "maxChannels": 256,
         "maxEnvBytes": 65536,
     },
     "configserver": {**_CLIENT, "transmitSensitiveMetadata": False},

@@ -61,7 +61,7 @@ class SSHConfig(Section):
     shutdown_timeout: Annotated[Duration, AtLeast(timedelta(0))] = timedelta(seconds=20)
     """How long running sessions may go on after the server was asked to stop. An addition."""
 
-    max_channels: Annotated[int, AtLeast(1), Within(0, 65536)] = 128
+    max_channels: Annotated[int, AtLeast(1), Within(0, 65536)] = 256
     """Channels that one connection may have open at the same time. An addition: bounds what one client can claim."""
 
     max_env_bytes: Annotated[int, AtLeast(0), Within(0, 2**24)] = 65536
