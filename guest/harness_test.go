@@ -58,6 +58,8 @@ type gateway struct {
 	last    uint32
 	trouble *problem // the agent's ERROR
 	ended   chan struct{}
+
+	proposed func(frame) // called with the agent's OPEN, by the reading goroutine
 }
 
 // A session collects all that a channel brings.
@@ -77,6 +79,7 @@ type session struct {
 	exit    object
 	stingy  bool // gives no window back
 	arrived int
+	request acceptedRequest // of a channel that the agent has opened
 }
 
 func socketpair(t *testing.T) (ours, theirs *os.File) {
@@ -191,8 +194,12 @@ func (g *gateway) read() {
 			continue
 		}
 		g.mu.Lock()
-		s := g.streams[f.channel]
+		s, proposed := g.streams[f.channel], g.proposed
 		g.mu.Unlock()
+		if f.kind == typeOpen && proposed != nil {
+			proposed(f)
+			continue
+		}
 		if s == nil {
 			g.t.Errorf("%s for channel %d, which is not there", f.kind, f.channel)
 			return
@@ -255,6 +262,24 @@ func (s *session) take(f frame) {
 	}
 }
 
+func (g *gateway) newSession(id uint32) *session {
+	s := &session{
+		g: g, id: id, opened: make(chan struct{}), closed: make(chan struct{}), eof: make(chan struct{}),
+	}
+	s.grown.L = &g.mu
+	s.output = &s.stdout
+	return s
+}
+
+// join takes a channel that the agent opens.
+func (g *gateway) join(id uint32) *session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := g.newSession(id)
+	g.streams[id] = s
+	return s
+}
+
 // open starts a channel and waits for the answer. Without a window it gets the default one.
 func (g *gateway) open(request object, options ...func(*session)) *session {
 	g.t.Helper()
@@ -263,11 +288,7 @@ func (g *gateway) open(request object, options ...func(*session)) *session {
 	}
 	g.mu.Lock()
 	g.last = max(g.last+2, 1) | 1
-	s := &session{
-		g: g, id: g.last, opened: make(chan struct{}), closed: make(chan struct{}), eof: make(chan struct{}),
-	}
-	s.grown.L = &g.mu
-	s.output = &s.stdout
+	s := g.newSession(g.last)
 	for _, option := range options {
 		option(s)
 	}

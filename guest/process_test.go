@@ -440,7 +440,7 @@ func TestRefusals(t *testing.T) {
 		"window too large":     {with(shell(":"), object{"window": maxWindow + 1}), "invalid"},
 		"window negative":      {with(shell(":"), object{"window": -1}), "invalid"},
 		"unknown kind":         {object{"kind": "later"}, "unsupported"},
-		"reserved kind":        {object{"kind": "dial", "network": "tcp", "address": "127.0.0.1:1"}, "unsupported"},
+		"an agent's own kind":  {object{"kind": "accepted", "listener": 1}, "unsupported"},
 		"relative file":        {object{"kind": "file", "path": []byte("x")}, "invalid"},
 	} {
 		if got := g.open(c.request).refusal(); got != c.code {
