@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from asyncssh.packet import PacketDecodeError, SSHPacket, String, UInt32
+from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String, UInt32
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.gateway.model import Pty, Size
+from moorage.gateway.model import Address, Pty, Size, TcpTarget, UnixTarget, X11Display
 from moorage.ssh import requests
 
 SIZE = UInt32(80) + UInt32(24) + UInt32(640) + UInt32(480)
@@ -82,3 +82,40 @@ def test_any_payload_is_a_value_or_one_of_two_errors(parser: Callable[[SSHPacket
 def test_what_is_not_well_formed_is_refused(parser: Callable[[SSHPacket], Any], payload: bytes) -> None:
     with pytest.raises((PacketDecodeError, ValueError)):
         parser(SSHPacket(payload))
+
+
+def test_a_display_has_protocol_cookie_and_screen() -> None:
+    packet = SSHPacket(Boolean(True) + String("MIT-MAGIC-COOKIE-1") + String("00FF") + UInt32(2))
+    shown = requests.x11(packet)
+    assert shown == X11Display(b"MIT-MAGIC-COOKIE-1", b"00FF", 2, True)
+    assert "00FF" not in repr(shown)
+
+
+def test_a_target_is_read_and_who_asks_for_it() -> None:
+    packet = SSHPacket(String("db.internal") + UInt32(5432) + String("10.0.0.1") + UInt32(99))
+    assert requests.tcp(packet) == TcpTarget("db.internal", 5432)
+    assert requests.originator(packet) == Address("10.0.0.1", 99)
+    assert requests.unix(SSHPacket(String(b"/run/\xff"))) == UnixTarget(b"/run/\xff")
+    assert requests.tcp(SSHPacket(String("") + UInt32(0))) == TcpTarget("", 0)
+
+
+def test_an_originator_is_never_a_reason_to_refuse() -> None:
+    packet = SSHPacket(String(b"\xff\n" + b"a" * 9000) + UInt32(1 << 31))
+    read = requests.originator(packet)
+    assert read.port == 65535
+    assert len(read.host) < 1100
+
+
+@pytest.mark.parametrize("host", [b"a b", b"a\0b", b"a\n", b"\xc3\xa4", b"a" * 256])
+def test_what_is_no_host(host: bytes) -> None:
+    with pytest.raises(ValueError, match="no host"):
+        requests.tcp(SSHPacket(String(host) + UInt32(1)))
+
+
+@given(st.binary(max_size=200))
+def test_any_payload_is_read_or_refused(payload: bytes) -> None:
+    for read in (requests.x11, requests.tcp, requests.unix, requests.originator):
+        try:
+            read(SSHPacket(payload))
+        except (PacketDecodeError, ValueError):
+            continue
