@@ -467,6 +467,24 @@ func TestDisplays(t *testing.T) {
 	}
 }
 
+// A file that was not there goes with its last entry, in whatever order displays end.
+func TestDisplaysLeaveNoFile(t *testing.T) {
+	g := startAgent(t, nil)
+	for _, order := range [][]int{{0, 1}, {1, 0}} {
+		home := t.TempDir()
+		env := object{"env": [][]byte{[]byte("HOME=" + home)}}
+		both := []*session{g.open(display(env)), g.open(display(env))}
+		for _, i := range order {
+			g.write(typeClose, both[i].id, nil)
+			await(t, both[i].closed, "the end")
+		}
+		waitUntil(t, "nothing is left", func() bool {
+			left, _ := os.ReadDir(home)
+			return len(left) == 0
+		})
+	}
+}
+
 // Where the usual file cannot be changed the display has one of its own; the other one stays as it is.
 func TestDisplaysWithAFileOfTheirOwn(t *testing.T) {
 	home := t.TempDir()

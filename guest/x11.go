@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -93,9 +92,6 @@ func (l *listener) listenX11Unix(plan *plan, number int) error {
 	return nil
 }
 
-// authorities are changed one after the other.
-var authorities sync.Mutex
-
 // authorize writes the display's secret to where programs look for it. Where that cannot be written, it makes a
 // file of its own and says its path.
 func (a *agent) authorize(l *listener, plan *plan, entries []authEntry) (path string, err error) {
@@ -107,12 +103,12 @@ func (a *agent) authorize(l *listener, plan *plan, entries []authEntry) (path st
 	}
 	if filepath.IsAbs(usual) {
 		file := &authority{path: usual, entries: entries}
-		if err = changeAuthority(plan, file.add); err == nil {
+		if err = plan.asUser(file.add); err == nil {
 			l.undo = append(l.undo, func() {
 				a.listeners.tidy.Add(1)
 				go func() {
 					defer a.listeners.tidy.Done()
-					_ = changeAuthority(plan, file.remove) // it may wait for a lock
+					_ = plan.asUser(file.remove) // it may wait for a lock
 				}()
 			})
 			return "", nil
@@ -120,13 +116,7 @@ func (a *agent) authorize(l *listener, plan *plan, entries []authEntry) (path st
 	}
 	err = l.ownDirectory(plan, "x11-", func(directory string) error {
 		path = filepath.Join(directory, "Xauthority")
-		return (&authority{path: path, entries: entries}).add()
+		return writeAuthority(path, entries)
 	})
 	return path, err
-}
-
-func changeAuthority(plan *plan, change func() error) error {
-	authorities.Lock()
-	defer authorities.Unlock()
-	return plan.asUser(change)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -79,8 +80,13 @@ func (e authEntry) same(other authEntry) bool {
 type authority struct {
 	path    string
 	entries []authEntry
-	made    bool // the file was not there before
 }
+
+// authorities are changed one after the other. Those that were not there before us go with their last entry.
+var (
+	authorities     sync.Mutex
+	madeAuthorities = make(map[string]bool)
+)
 
 // add puts the entries in, in the place of those for the same display; the file appears as a whole.
 func (a *authority) add() error {
@@ -88,7 +94,9 @@ func (a *authority) add() error {
 		a.path = path
 	}
 	return a.rewrite(func(there []authEntry, exists bool) []authEntry {
-		a.made = !exists
+		if !exists {
+			madeAuthorities[a.path] = true
+		}
 		return append(append([]authEntry(nil), a.entries...), without(there, a.entries, authEntry.same)...)
 	})
 }
@@ -117,6 +125,8 @@ next:
 
 // rewrite changes the file under the lock that other programs know.
 func (a *authority) rewrite(change func(entries []authEntry, exists bool) []authEntry) error {
+	authorities.Lock()
+	defer authorities.Unlock()
 	unlock, err := lockAuthority(a.path)
 	if err != nil {
 		return err
@@ -131,14 +141,19 @@ func (a *authority) rewrite(change func(entries []authEntry, exists bool) []auth
 		return err
 	}
 	entries = change(entries, exists)
-	if len(entries) == 0 && a.made {
+	if len(entries) == 0 && madeAuthorities[a.path] {
+		delete(madeAuthorities, a.path)
 		return os.Remove(a.path)
 	}
+	return writeAuthority(a.path, entries)
+}
+
+func writeAuthority(path string, entries []authEntry) error {
 	var whole []byte
 	for _, e := range entries {
 		whole = e.append(whole)
 	}
-	return placeFile(bytes.NewReader(whole), a.path, 0o600, nil)
+	return placeFile(bytes.NewReader(whole), path, 0o600, nil)
 }
 
 func readAuthority(path string) (text []byte, exists bool, err error) {
