@@ -159,7 +159,9 @@ async def test_stopping_closes_the_port_and_open_connections(start: Start) -> No
 
 async def test_a_port_in_use_is_an_error_that_names_the_key(start: Start) -> None:
     taken = (await start()).address.port
-    with pytest.raises(ConfigError, match=rf"test\.listen: 127\.0\.0\.1:{taken} cannot be listened on") as caught:
+    with pytest.raises(
+        ConfigError, match=rf"test\.listen: 127\.0\.0\.1:{taken} cannot be listened on: Address already in use$"
+    ) as caught:
         await start(listen=f"127.0.0.1:{taken}")
     assert caught.value.code is Code.HTTP_LISTEN_FAILED
 
