@@ -108,6 +108,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         *,
         config: SSHConfig,
         gateway: Gateway,
+        came: Callable[[ServerConnection], None],
         gone: Callable[[ServerConnection], None],
     ) -> None:
         self._is_clogged = False
@@ -116,6 +117,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         self._extensions_to_send[b"ping@openssh.com"] = b"0"  # clients hide the timing of keys behind it
         self._config = config
         self._open_gateway = gateway
+        self._came = came
         self._gone = gone
         self._gateway: Connection | None = None
         self._authentication: Authentication | None = None
@@ -154,6 +156,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected: ask the gateway, then begin the handshake."""
+        self._came(self)
         stream = cast("asyncio.Transport", transport)
         self._closing = stream
         peer = address(stream.get_extra_info("peername"))

@@ -167,3 +167,11 @@ async def test_dropbear_guesses_and_logs_in(served: Served) -> None:
     )
     out, err = await asyncio.wait_for(process.communicate(), 20)
     assert out == b"in\n", err
+
+
+async def test_a_connection_that_was_accepted_and_never_made_holds_up_nothing(served: Served) -> None:
+    """The loop drops what it accepted when the listener is closed before it makes the connection."""
+    accepted = served.server._accept()
+    async with asyncio.timeout(10):
+        await served.server.stop()
+    assert accepted not in served.server.connections
