@@ -50,6 +50,7 @@ from asyncssh.packet import Boolean, NameList, PacketDecodeError, SSHPacket, Str
 from moorage.codes import Code
 from moorage.errors import Failure, Refused
 from moorage.gateway.contract import Receiver, Transport
+from moorage.ssh.acknowledge import acknowledge
 from moorage.ssh.addresses import address
 from moorage.ssh.algorithms import needs_ignore
 from moorage.ssh.auth import Answer, Authentication, algorithm_and_key
@@ -267,6 +268,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         """Bytes have arrived.  Those of a connection that is being closed are dropped."""
         if self._transport is None:
             return
+        acknowledge(self._transport, len(data))
         self._keepalive.was_heard = True
         self._inpbuf = self._inpbuf + data if self._inpbuf else data
         self._recv_data()
