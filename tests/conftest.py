@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.parts.plugin"]
+pytest_plugins = ["moorage.testing.plugin", "tests.parts.plugin"]
 
 # No test is timed; `make nightly` asks for the second profile.
 settings.register_profile("suite", deadline=None)

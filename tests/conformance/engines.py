@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import uuid
@@ -16,6 +17,7 @@ from tests.parts.engine import RealEngine
 from moorage.backend.docker.address import EngineAddress
 from moorage.backend.docker.backend import DockerBackend
 from moorage.backend.docker.engine import Engine
+from moorage.backend.docker.failures import EngineError
 from moorage.backend.lease import INSTANCE
 from moorage.config import AppConfig
 from moorage.gateway.contract import Backend, Guest
@@ -84,6 +86,7 @@ class OnEngine(Suite):
         client = Engine(EngineAddress.parse(self.real.host))
         try:
             for found in await client.containers([f"{INSTANCE}={backend.instance}"], timeout=10):
-                await client.kill(found["Id"], "KILL", timeout=10)
+                with contextlib.suppress(EngineError):  # one that is on the list may be gone by now
+                    await client.kill(found["Id"], "KILL", timeout=10)
         finally:
             await client.close()

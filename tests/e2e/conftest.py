@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +23,18 @@ BACKENDS = ["sandbox", "docker"]
 @pytest.fixture(scope="session", autouse=True)
 def _clients() -> None:
     """The programs that nearly every test here drives."""
-    for name, package in (("ssh", "openssh-client"), ("sshpass", "sshpass"), ("bwrap", "bubblewrap")):
+    for name, package in (("ssh", "openssh-client"), ("sshpass", "sshpass")):
         need.program(name, package)
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> None:
+    """Bubblewrap, on a machine that lets it make namespaces."""
+    program = need.program("bwrap", "bubblewrap")
+    trial = [program, "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "true"]
+    done = subprocess.run(trial, capture_output=True, text=True, check=False)
+    if done.returncode:
+        need.missing(f"bubblewrap that may make namespaces here ({done.stderr.strip()})")
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +65,7 @@ def configure(request: pytest.FixtureRequest, key: Path, tmp_path_factory: pytes
 
     def chosen(backend: str) -> dict[str, Any]:
         if backend == "sandbox":
+            request.getfixturevalue("bubblewrap")
             return {**common, **sandbox_config()}
         running: RealEngine = request.getfixturevalue("engine")
         return {**common, **docker_config(running.host, request.getfixturevalue("debian_image"))}

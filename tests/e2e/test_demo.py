@@ -90,6 +90,7 @@ def demo_arguments(tmp_path: Path) -> list[str]:
     return ["--listen", f"127.0.0.1:{free_port()}", "--state-dir", str(tmp_path / "state")]
 
 
+@pytest.mark.usefixtures("bubblewrap")
 def test_the_printed_line_and_password_give_a_shell(tmp_path: Path) -> None:
     need.program("tmux", "tmux")
     with (
@@ -104,6 +105,7 @@ def test_the_printed_line_and_password_give_a_shell(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
+@pytest.mark.usefixtures("bubblewrap")
 def test_ending_the_demo_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
     with demo(tmp_path, *demo_arguments(tmp_path)) as running:
         client = running.start("echo ready; sleep 1000")
@@ -117,6 +119,7 @@ def test_ending_the_demo_leaves_nothing_behind(tmp_path: Path, number: signal.Si
         assert "Traceback" not in running.said()
 
 
+@pytest.mark.usefixtures("bubblewrap")
 def test_user_and_password_may_be_chosen_and_each_connection_is_told_of(tmp_path: Path) -> None:
     chosen = ["--user", "ida", "--password", f"pass-{CANARY}"]
     with demo(tmp_path, *demo_arguments(tmp_path), *chosen) as running:

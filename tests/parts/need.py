@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,15 @@ def root() -> None:
     """Go on only as root."""
     if os.geteuid() != 0:
         missing("root (this part cannot be started without it)")
+
+
+def ipv6() -> None:
+    """Go on only where the loopback interface has an IPv6 address."""
+    try:
+        with socket.socket(socket.AF_INET6) as listener:
+            listener.bind(("::1", 0))
+    except OSError:
+        missing("IPv6 on the loopback interface")
 
 
 def cache() -> Path:

@@ -1,5 +1,5 @@
 """The servers of the end-to-end tests."""
 
-from tests.e2e.conftest import backend, configure, engine, key, serve
+from tests.e2e.conftest import backend, bubblewrap, configure, engine, key, serve
 
-__all__ = ["backend", "configure", "engine", "key", "serve"]
+__all__ = ["backend", "bubblewrap", "configure", "engine", "key", "serve"]

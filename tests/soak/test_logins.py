@@ -55,5 +55,6 @@ def test_a_server_is_after_many_logins_what_it_was_before(
                 sys.stdout.write(f"\r{backend}: {served} logins, {memory_kib(place.server.pid)} KiB ")
                 sys.stdout.flush()
     until(lambda: len(tree([place.server.pid])) == 1, "the guests are gone")
-    until(lambda: descriptors(place) <= files, f"descriptors are back to {files}")
+    # Connections to an engine are kept for a while, for the next login.
+    until(lambda: descriptors(place) <= files, f"descriptors are back to {files}", seconds=90)
     assert memory_kib(place.server.pid) < memory + 20_000, f"grown from {memory} KiB over {served} logins"

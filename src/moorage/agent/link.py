@@ -30,6 +30,9 @@ or from malice, must not keep other links waiting."""
 WRITE_HIGH: Final = 262_144
 """The stream counts as full when its transport holds more than this."""
 
+CORK: Final = 262_144
+"""Bytes of frames that are held back for one write; more are written at once."""
+
 MAX_CHANNELS: Final = 1_024
 """Open channels on a link (protocol §3)."""
 
@@ -117,6 +120,9 @@ class AgentLink(asyncio.BufferedProtocol):
 
         self.is_full = False
         self._unread_control = 0
+        self._cork: list[bytes | memoryview] = []
+        self._corked = 0
+        self._is_flush_due = False
         self._turn = 0
         self._heard = False
         self._missed_pings = 0
@@ -187,6 +193,7 @@ class AgentLink(asyncio.BufferedProtocol):
             self.connection_lost(None)
         elif self._cause is None:
             self._abort_timer = self._loop.call_later(self._close_deadline, self._transport.abort)
+            self._flush()
             self._transport.close()
 
     def abort(self) -> None:
@@ -289,8 +296,7 @@ class AgentLink(asyncio.BufferedProtocol):
 
     def send_data(self, number: int, data: bytes | memoryview) -> None:
         """Send one DATA frame of at most `frames.MAX_DATA` bytes."""
-        # One write, not two: below, each write is a system call, and a copy of 64 KiB is cheaper than that.
-        self._send(b"".join((frames.header(frames.DATA, number, len(data)), data)))
+        self._send(frames.header(frames.DATA, number, len(data)), data)
 
     def send_control(self, kind: int, number: int) -> None:
         """Send a frame without a payload."""
@@ -405,9 +411,27 @@ class AgentLink(asyncio.BufferedProtocol):
 
     # ---- sending
 
-    def _send(self, data: bytes) -> None:
-        if self._transport is not None and self.is_alive:
-            self._transport.write(data)
+    def _send(self, *pieces: bytes | memoryview) -> None:
+        """Send `pieces` together with all else of this loop turn: each write is a system call and wakes the agent."""
+        if self._transport is None or not self.is_alive:
+            return
+        self._cork += pieces
+        self._corked += sum(map(len, pieces))
+        if self._corked >= CORK:
+            self._flush()
+        elif not self._is_flush_due:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush_due)
+
+    def _flush_due(self) -> None:
+        self._is_flush_due = False
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._cork:
+            pieces, self._cork, self._corked = self._cork, [], 0
+            if self._transport is not None and not self._ended.done():
+                self._transport.write(b"".join(pieces))
 
     def _send_control(self, data: bytes) -> None:
         """Send a control frame: these may go out while the stream is full, and are bounded for that."""
@@ -456,6 +480,7 @@ class AgentLink(asyncio.BufferedProtocol):
             self._send(frames.encode_json(frames.ERROR, 0, {"code": "protocol", "message": str(cause)[:200]}))
             if said:
                 cause = ProtocolError(f"{cause}{said}")
+        self._flush()
         self._cause = cause
         self._transport.abort()
 

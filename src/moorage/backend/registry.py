@@ -62,6 +62,8 @@ class Backends:
         try:
             factory = found[0].load()
         except ImportError as cause:
+            if (cause.name or "").partition(".")[0] == "moorage":
+                raise  # our own code is broken; no package mends that
             raise ConfigError(
                 f"backend: {name} needs the package {cause.name or 'that is missing'}: pip install 'moorage[{name}]'",
                 code=Code.BACKEND_CONFIG_ERROR,

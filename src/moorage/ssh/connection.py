@@ -44,6 +44,7 @@ from asyncssh.packet import Boolean, NameList, PacketDecodeError, SSHPacket, Str
 
 from moorage.codes import Code
 from moorage.errors import Refused
+from moorage.ssh.acknowledge import acknowledge
 from moorage.ssh.addresses import address
 from moorage.ssh.algorithms import needs_ignore
 from moorage.ssh.auth import Answer, Authentication, algorithm_and_key
@@ -92,6 +93,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         *,
         config: SSHConfig,
         gateway: Gateway,
+        came: Callable[[ServerConnection], None],
         gone: Callable[[ServerConnection], None],
     ) -> None:
         self._is_clogged = False
@@ -100,6 +102,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         self._extensions_to_send[b"ping@openssh.com"] = b"0"  # clients hide the timing of keys behind it
         self._config = config
         self._open_gateway = gateway
+        self._came = came
         self._gone = gone
         self._gateway: Connection | None = None
         self._authentication: Authentication | None = None
@@ -139,6 +142,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected: ask the gateway, then begin the handshake."""
+        self._came(self)
         stream = cast("asyncio.Transport", transport)
         self._closing = stream
         peer = address(stream.get_extra_info("peername"))
@@ -249,6 +253,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         """Bytes have arrived.  Those of a connection that is being closed are dropped."""
         if self._transport is None:
             return
+        acknowledge(self._transport, len(data))
         self._keepalive.was_heard = True
         self._inpbuf = self._inpbuf + data if self._inpbuf else data
         self._recv_data()

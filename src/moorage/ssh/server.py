@@ -76,10 +76,14 @@ class SshServer:
             await self._is_idle.wait()
 
     def _accept(self) -> ServerConnection:
-        connection = ServerConnection(self._options, config=self._config, gateway=self._gateway, gone=self._gone)
+        # Not counted yet: the loop may drop what it has accepted before it makes the connection.
+        return ServerConnection(
+            self._options, config=self._config, gateway=self._gateway, came=self._came, gone=self._gone
+        )
+
+    def _came(self, connection: ServerConnection) -> None:
         self._connections.add(connection)
         self._is_idle.clear()
-        return connection
 
     def _gone(self, connection: ServerConnection) -> None:
         self._connections.discard(connection)

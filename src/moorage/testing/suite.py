@@ -32,6 +32,9 @@ from moorage.testing.streams import DEADLINE, Recorder
 
 _unique = itertools.count(1)
 
+needs = pytest.mark.needs
+"""``@needs("has_perl")``: the test exists only for suites whose flag is true; `moorage.testing.plugin` sees to it."""
+
 
 @dataclass(frozen=True)
 class Result:

@@ -10,7 +10,7 @@ from moorage.errors import Refused
 from moorage.gateway.contract import Backend, Guest
 from moorage.gateway.model import ExitStatus, Program, ProgramKind
 from moorage.testing.streams import DEADLINE, Recorder
-from moorage.testing.suite import Suite, command, ended, run, start
+from moorage.testing.suite import Suite, command, ended, needs, run, start
 
 
 class ProgramTests(Suite):
@@ -30,9 +30,8 @@ class ProgramTests(Suite):
         result = await run(guest, command(b"printf '%s' '\xff\xfe\xe4\n\t\x01'"))
         assert result.stdout == b"\xff\xfe\xe4\n\t\x01"
 
+    @needs("has_sftp")
     async def test_the_subsystem_sftp_speaks_sftp(self, guest: Guest) -> None:
-        if not self.has_sftp:
-            pytest.skip("this backend brings no SFTP server")
         process, recorder = await start(guest, Program(ProgramKind.SUBSYSTEM, b"sftp"))
         process.write(b"\0\0\0\5\1\0\0\0\3")
         await recorder.until(lambda: len(recorder.stdout) >= 9)
@@ -119,32 +118,28 @@ class ProgramTests(Suite):
             return
         assert (status.code, status.signal, status.core_dumped) == (None, name, False)
 
+    @needs("has_signals")
     async def test_a_signal_without_a_core_says_so(self, guest: Guest) -> None:
-        if not self.has_signals:
-            pytest.skip("this backend does not tell signals apart")
         status = (await run(guest, "ulimit -c 0; kill -SEGV $$; sleep 60")).status
         assert (status.signal, status.core_dumped) == ("SEGV", False)
 
+    @needs("has_signals")
     async def test_a_signal_says_whether_there_is_a_core(self, guest: Guest) -> None:
-        if not self.has_signals:
-            pytest.skip("this backend does not tell signals apart")
         directory = self.path("core")
         crash = f"mkdir {directory} && cd {directory} && ulimit -c 100000; kill -SEGV $$; sleep 60"
         status = (await run(guest, crash)).status
         look = f"ls {directory}; grep '^|' /proc/sys/kernel/core_pattern; rm -r {directory}"
         assert (status.signal, status.core_dumped) == ("SEGV", bool((await run(guest, look)).stdout))
 
+    @needs("has_signals")
     async def test_signal_reaches_the_process(self, guest: Guest) -> None:
-        if not self.has_signals:
-            pytest.skip("this backend cannot send signals")
         process, recorder = await start(guest, "trap 'exit 7' USR1; echo ready; while :; do sleep 0.05; done")
         await recorder.until_output(b"ready")
         process.signal("USR1")
         assert (await ended(process)).code == 7
 
+    @needs("has_signals")
     async def test_signal_reaches_the_whole_group(self, guest: Guest) -> None:
-        if not self.has_signals:
-            pytest.skip("this backend cannot send signals")
         child = "(trap 'echo child; exit' USR1; echo ready; while :; do sleep 0.05; done)"
         process, recorder = await start(guest, f"trap : USR1; {child} & wait $!; wait $!; exit 3")
         await recorder.until_output(b"ready")

@@ -8,7 +8,7 @@ import pytest
 
 from moorage.gateway.contract import Guest
 from moorage.gateway.model import Program, ProgramKind, Pty, Size
-from moorage.testing.suite import Suite, command, ended, start
+from moorage.testing.suite import Suite, command, ended, needs, start
 
 VINTR, VERASE, ISIG, ICANON, ECHO, OPOST, ONLCR = 1, 3, 50, 51, 53, 70, 72
 
@@ -59,9 +59,8 @@ class TerminalTests(Suite):
         await recorder.until_output(b"33 101")
         assert (await ended(process)).code == 0
 
+    @needs("has_perl")
     async def test_a_terminal_knows_its_pixels(self, guest: Guest) -> None:
-        if not self.has_perl:
-            pytest.skip("the guest has no perl to read a terminal's pixels with")
         show = """perl -e 'ioctl(STDIN, 0x5413, $_ = "\\0" x 8); print join(" ", unpack("S4", $_)), "\\n"'"""
         text = f"{show}; trap '' WINCH; echo ready; read go; {show}"
         process, recorder = await start(guest, command(text, pty=terminal(Size(80, 24, 640, 480), {ECHO: 0})))
@@ -88,9 +87,8 @@ class TerminalTests(Suite):
         process.write(b"go\n")
         assert (await ended(process)).code == 0
 
+    @needs("has_pty_modes")
     async def test_modes_are_in_force_before_the_program_starts(self, guest: Guest) -> None:
-        if not self.has_pty_modes:
-            pytest.skip("this backend cannot set terminal modes")
         modes = {VINTR: 2, VERASE: 8, ECHO: 0, ICANON: 1, ISIG: 1, OPOST: 1, ONLCR: 0}
         shown = await self._shown(guest, "stty -a", terminal(modes=modes))
         words = shown.replace(";", " ").split()

@@ -7,6 +7,7 @@ It reads no bodies, answers one request a connection, and ends every connection 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class WebServer:
             )
         except OSError as cause:
             raise ConfigError(
-                f"{self._section}.listen: {self._block.listen} cannot be listened on: {cause.strerror or cause}",
+                f"{self._section}.listen: {self._block.listen} cannot be listened on: {_reason(cause)}",
                 code=Code.HTTP_LISTEN_FAILED,
             ) from cause
         self.address = Address(*self._listener.sockets[0].getsockname()[:2])
@@ -128,6 +129,11 @@ class WebServer:
             )
         except ValueError as cause:
             raise ConfigError(f"{self._section}: {cause}", code=Code.HTTP_LISTEN_FAILED) from cause
+
+
+def _reason(cause: OSError) -> str:
+    # asyncio puts the whole story into the text; the number says what matters, unless a look-up failed.
+    return os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror or str(cause)
 
 
 class _Handlers(web.Server):

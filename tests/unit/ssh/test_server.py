@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import socket
 from typing import Any
 
 import asyncssh
 import pytest
 from asyncssh.connection import SSHClientConnection
+from tests.parts import need
 from tests.unit.ssh.conftest import HOST_KEY, Serve, Served
 from tests.unit.ssh.fakes import FakeGateway, settings
 
@@ -157,9 +157,7 @@ async def test_sha1_key_exchange_needs_to_be_asked_for(serve: Serve) -> None:
 
 
 async def test_dropbear_guesses_and_logs_in(served: Served) -> None:
-    if shutil.which("dbclient") is None:
-        assert not os.environ.get("CI"), "dropbear-bin is missing"
-        pytest.skip("dropbear-bin is not installed")
+    need.program("dbclient", "dropbear-bin")
     process = await asyncio.create_subprocess_exec(
         *("dbclient", "-y", "-y", "-p", str(served.port), "alice@127.0.0.1", "echo in"),
         stdin=asyncio.subprocess.DEVNULL,
@@ -169,3 +167,11 @@ async def test_dropbear_guesses_and_logs_in(served: Served) -> None:
     )
     out, err = await asyncio.wait_for(process.communicate(), 20)
     assert out == b"in\n", err
+
+
+async def test_a_connection_that_was_accepted_and_never_made_holds_up_nothing(served: Served) -> None:
+    """The loop drops what it accepted when the listener is closed before it makes the connection."""
+    accepted = served.server._accept()
+    async with asyncio.timeout(10):
+        await served.server.stop()
+    assert accepted not in served.server.connections
