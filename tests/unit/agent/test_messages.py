@@ -161,6 +161,7 @@ def test_an_impossible_cookie_is_not_sent(cookie: bytes) -> None:
 
 
 X11 = X11Display(b"MIT", b"00")
+BAD_ENVIRONMENTS: list[Any] = [None, [], "DISPLAY", {}, {"display": b64(b":1")}]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def test_what_listens_is_read(
         (TcpTarget("", 0), {}),
         (TcpTarget("", 0), {"port": 0}),
         (TcpTarget("", 0), {"port": 65536}),
-        *((X11, {"environment": v}) for v in (None, [], "DISPLAY", dict[str, str](), {"display": b64(b":1")})),
+        *((X11, {"environment": v}) for v in BAD_ENVIRONMENTS),
         *(
             (AgentSocket(), {"environment": {"SSH_AUTH_SOCK": value}})
             for value in (None, 1, "", "*", "A", b64(b"a\0"), b64(bytes(9000)), "€€€€")
