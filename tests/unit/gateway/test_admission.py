@@ -27,7 +27,8 @@ def admission(chance: float = 0.99, clock: Clock | None = None, **ssh: Any) -> A
 
 @pytest.mark.parametrize("key", ["maxConnections", "maxConnectionsPerSource", "maxStartupsPerSource"])
 def test_a_limit_holds_until_a_ticket_comes_back(key: str) -> None:
-    door = admission(**{key: 2})
+    limit: dict[str, Any] = {key: 2}
+    door = admission(**limit)
     tickets = [door.admit("192.0.2.1") for _ in range(2)]
     with pytest.raises(Refused, match=key):
         door.admit("192.0.2.1")

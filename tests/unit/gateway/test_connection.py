@@ -480,3 +480,14 @@ async def test_strangers_are_penalised_and_who_logs_in_is_not(world: World) -> N
     assert world.heard_of(events.SourcePenalised)
     with pytest.raises(Refused, match="penalised"):
         world.connect()
+
+
+async def test_a_service_that_does_not_answer_is_nobody_s_fault(world: World) -> None:
+    world.gateway._admission.config = AppConfig.model_validate({"ssh": {"penalties": {"min": "1s"}}}).ssh
+    world.authenticator.broken = True
+    connection = world.connect()
+    assert not await connection.password("mia", b"right")
+    assert not await connection.public_key("mia", KEY)
+    connection.ended(None)
+    assert not world.heard_of(events.SourcePenalised)
+    world.connect()
