@@ -62,13 +62,19 @@ def test_only_enabled_methods_are_offered(place: Place, serve: Serve, hook: Hook
     assert offered(serve("sandbox", auth=password_only).user).strip() == b"(password)."
 
 
-def test_tries_are_counted(serve: Serve, tmp_path: Path) -> None:
-    server = serve("sandbox", ssh={"maxAuthTries": 2})
+def test_refused_keys_are_counted(serve: Serve, tmp_path: Path) -> None:
+    server = serve("sandbox", ssh={"maxKeyQueries": 2})
     keys = [make_key(tmp_path / f"key{n}") for n in range(4)]
     extra = [f"IdentityFile={path}" for path in keys]
     done = replace(server.user, key=keys[0], options=extra).run("true")
     assert done.returncode == 255
     assert b"oo many authentication failures" in done.stderr
+
+
+def test_an_agent_with_many_keys_gets_in(serve: Serve, tmp_path: Path) -> None:
+    server = serve("sandbox", ssh={"maxAuthTries": 1})
+    extra = [f"IdentityFile={make_key(tmp_path / f'key{n}')}" for n in range(10)]
+    assert replace(server.user, options=extra).run("echo in").stdout == b"in\n"
 
 
 Grant = Callable[[Request], Answer]

@@ -21,6 +21,7 @@ from moorage.config import AppConfig
 from moorage.config.sections.ssh import SSHConfig
 from moorage.errors import AuthError, BackendError, Failure, Refused
 from moorage.gateway import events
+from moorage.gateway.admission import Admission, Ticket
 from moorage.gateway.contract import (
     Accepted,
     Authenticator,
@@ -62,6 +63,7 @@ class Gateway:
         listeners: Sequence[events.ListenerFactory] = (),
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], ConnectionId] = new_connection_id,
+        admission: Admission | None = None,
     ) -> None:
         self.config = config
         self.authenticator = authenticator
@@ -70,6 +72,7 @@ class Gateway:
         self.clock = clock
         self._listeners = listeners
         self._new_id = new_id
+        self._admission = admission or Admission(config.ssh)
         self._connections: dict[Connection, asyncio.Task[None]] = {}
         self._is_draining = False
 
@@ -79,20 +82,35 @@ class Gateway:
         return tuple(self._connections)
 
     def connect(self, peer: Address, local: Address | None = None) -> Connection:
-        """A TCP connection was accepted.  Raises `Refused` while the server drains."""
+        """A TCP connection was accepted.  Raises `Refused` while the server drains, by limits and by penalties."""
         del local  # which listener it came in by does not matter yet
         if self._is_draining:
             raise Refused("the server is shutting down", user_text="The server is shutting down.")
         identifier = self._new_id()
-        connection = Connection(self, identifier, peer, [make(identifier, peer) for make in self._listeners])
+        try:
+            ticket = self._admission.admit(peer.host)
+        except Refused as refused:
+            self._tell_refused(identifier, peer, str(refused))
+            raise
+        listeners = [make(identifier, peer) for make in self._listeners]
+        connection = Connection(self, identifier, peer, listeners, ticket)
         task = asyncio.create_task(connection.run(), name=f"conn/{identifier}")
         self._connections[connection] = task
         task.add_done_callback(lambda _: self._connections.pop(connection, None))
         return connection
 
+    def _tell_refused(self, identifier: ConnectionId, peer: Address, reason: str) -> None:
+        event = events.ConnectionRefused(at=self.clock(), remote_address=peer, reason=reason)
+        for make in self._listeners:
+            try:
+                make(identifier, peer)(event)
+            except Exception:  # noqa: BLE001 - a listener is never in the way
+                structlog.get_logger().exception("A listener failed", code=Code.SSH_INTERNAL_ERROR)
+
     def reconfigure(self, config: AppConfig) -> None:
         """Logins from now on get `config`; those under way keep what they have."""
         self.config = config
+        self._admission.config = config.ssh
         self.source.rebase(config)
 
     async def drain(self, timeout: float) -> None:
@@ -120,7 +138,12 @@ class Connection:
     """
 
     def __init__(
-        self, gateway: Gateway, identifier: ConnectionId, peer: Address, listeners: Sequence[events.Listener]
+        self,
+        gateway: Gateway,
+        identifier: ConnectionId,
+        peer: Address,
+        listeners: Sequence[events.Listener],
+        ticket: Ticket,
     ) -> None:
         self.id = identifier
         self.peer = peer
@@ -130,7 +153,10 @@ class Connection:
         self._listeners = list(listeners)
         self._client_version = ""
         self._accepted: tuple[str, Attempt] | None = None
+        self._ticket = ticket
         self._failures = 0
+        self._refused_keys = 0
+        self._unheard = 0
         self._keys: dict[tuple[str, str], tuple[Attempt, Verdict]] = {}
         loop = asyncio.get_running_loop()
         self._authenticated: asyncio.Future[None] = loop.create_future()
@@ -168,7 +194,8 @@ class Connection:
 
     def tries_left(self) -> int:
         """How many more refusals this connection may have; at 0 it is to be disconnected."""
-        return max(0, self._gateway.config.ssh.max_auth_tries - self._failures)
+        config = self._gateway.config.ssh
+        return max(0, min(config.max_auth_tries - self._failures, config.max_key_queries - self._refused_keys))
 
     async def password(self, username: str, password: bytes) -> bool:
         """Does this password, and then the authorisation, let `username` in?"""
@@ -183,14 +210,14 @@ class Connection:
             attempt = self._attempt(username)
             verdict, reason = await self._ask(self._gateway.authenticator.public_key(attempt, key))
             if verdict is None:  # an unreachable service may be back for the next try
-                self._refused("publickey", attempt, reason, available=False)
+                self._refused("publickey", attempt, reason, available=False, is_key=True)
                 return False
             while len(self._keys) >= _KEYS_REMEMBERED:
                 self._keys.pop(next(iter(self._keys)))
             self._keys[username, key] = known = (attempt, verdict)
         attempt, verdict = known
         if not verdict.success:
-            self._refused("publickey", attempt, "the key is not accepted")
+            self._refused("publickey", attempt, "the key is not accepted", is_key=True)
         return verdict.success
 
     async def key_verified(self, username: str, key: str) -> bool:
@@ -205,6 +232,7 @@ class Connection:
         if self._accepted is None or self._accepted[1].username != username:
             raise AssertionError("logged in without an accepted attempt")
         if not self._authenticated.done():
+            self._ticket.authenticated()
             self._authenticated.set_result(None)
 
     def _attempt(self, username: str) -> Attempt:
@@ -224,13 +252,22 @@ class Connection:
         if verdict is None or not verdict.success:
             self._refused(method, attempt, reason, available=verdict is not None)
             return False
+        if not self._ticket.take_user(attempt.username):
+            self._refused(method, attempt, "ssh.maxConnectionsPerUser is reached", available=False)
+            return False
         attempt = verdict.applied(attempt)
         self._accepted = (method, attempt)
         self.emit(events.AuthAttempted(attempt=attempt, method=method, success=True))
         return True
 
-    def _refused(self, method: str, attempt: Attempt, reason: str, *, available: bool = True) -> None:
-        self._failures += 1
+    def _refused(
+        self, method: str, attempt: Attempt, reason: str, *, available: bool = True, is_key: bool = False
+    ) -> None:
+        if is_key:
+            self._refused_keys += 1
+        else:
+            self._failures += 1
+        self._unheard += not available
         self.emit(
             events.AuthAttempted(attempt=attempt, method=method, success=False, available=available, reason=reason)
         )
@@ -304,6 +341,10 @@ class Connection:
     def ended(self, cause: BaseException | None) -> None:
         """The TCP connection is gone; the guest will be closed.  Idempotent."""
         if not self._gone.done():
+            tries = self._failures + self._refused_keys
+            is_our_doing = self._is_draining or tries == self._unheard > 0
+            if penalty := self._ticket.give_back(failures=tries, is_our_doing=is_our_doing):
+                self.emit(events.SourcePenalised(reason=penalty.cause, seconds=penalty.seconds))
             self._gone.set_result(cause)
 
     def emit(self, event: events.Event) -> None:

@@ -17,6 +17,15 @@ def log_events(connection_id: ConnectionId, peer: Address) -> events.Listener:
         match event:
             case events.ConnectionOpened():
                 log.debug("A client has connected", code=Code.SSH_CONNECTED)
+            case events.ConnectionRefused():
+                log.info("A connection was refused", code=Code.SSH_LIMIT_REACHED, reason=event.reason)
+            case events.SourcePenalised():
+                log.info(
+                    "A source is refused for a while",
+                    code=Code.SSH_SOURCE_PENALISED,
+                    reason=event.reason,
+                    seconds=round(event.seconds),
+                )
             case events.AuthAttempted(success=True):
                 log.info(
                     "The user has authenticated",

@@ -39,6 +39,22 @@ class ConnectionOpened(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionRefused(Event):
+    """A limit or a penalty turned a connection away; the only event of that connection."""
+
+    remote_address: Address
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePenalised(Event):
+    """This connection's source is refused for `seconds` from now on."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuthAttempted(Event):
     """One attempt was decided.  `reason` is empty on success; secrets never stand here."""
 

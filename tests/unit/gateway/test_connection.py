@@ -327,7 +327,7 @@ async def test_refusals_count_and_accepted_key_queries_do_not(world: World) -> N
     assert not await connection.password("mia", b"wrong")
     assert not await connection.public_key("mia", "ssh-rsa BBBB")
     assert await connection.public_key("mia", KEY)
-    assert connection.tries_left() == before - 2
+    assert connection.tries_left() == before - 1, "refused keys have a budget of their own"
 
 
 async def test_an_authorisation_that_refuses_is_a_refusal(world: World) -> None:
@@ -505,3 +505,36 @@ async def test_a_new_configuration_counts_for_new_logins_only(world: World) -> N
     await session.start(ProgramKind.SHELL, b"", None, None)  # type: ignore[arg-type]
     with pytest.raises(Refused):
         await (await new.open_session()).start(ProgramKind.SHELL, b"", None, None)  # type: ignore[arg-type]
+
+
+async def test_a_refused_connection_is_told_to_the_listeners(world: World) -> None:
+    world.gateway._admission.config = AppConfig.model_validate({"ssh": {"maxConnections": 1}}).ssh
+    connection = world.connect()
+    with pytest.raises(Refused, match="maxConnections"):
+        world.gateway.connect(PEER)
+    assert [type(e).__name__ for e in world.heard] == ["ConnectionOpened", "ConnectionRefused"]
+    connection.ended(None)
+    world.connect()
+
+
+async def test_strangers_are_penalised_and_who_logs_in_is_not(world: World) -> None:
+    world.gateway._admission.config = AppConfig.model_validate({"ssh": {"penalties": {"min": "1s"}}}).ssh
+    (await world.login()).ended(None)
+    assert not world.heard_of(events.SourcePenalised)
+    connection = world.connect()
+    assert not await connection.password("mia", b"wrong")
+    connection.ended(None)
+    assert world.heard_of(events.SourcePenalised)
+    with pytest.raises(Refused, match="penalised"):
+        world.connect()
+
+
+async def test_a_service_that_does_not_answer_is_nobody_s_fault(world: World) -> None:
+    world.gateway._admission.config = AppConfig.model_validate({"ssh": {"penalties": {"min": "1s"}}}).ssh
+    world.authenticator.broken = True
+    connection = world.connect()
+    assert not await connection.password("mia", b"right")
+    assert not await connection.public_key("mia", KEY)
+    connection.ended(None)
+    assert not world.heard_of(events.SourcePenalised)
+    world.connect()

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Final
 
+from pydantic import Field
+
 from moorage.config.disk import Disk
-from moorage.config.section import AtLeast, Duration, EachOneOf, Finding, PrivateKey, Section, Within, shown
+from moorage.config.section import AtLeast, Duration, EachOneOf, Finding, PrivateKey, Section, Within, shown, under
+from moorage.config.sections.limits import MaxStartupsConfig, PenaltiesConfig, SourceMaskConfig
 from moorage.config.sections.names import DEAD_CIPHERS, SSH_CIPHERS, SSH_KEX, SSH_MACS
 
 _VERSION: Final = re.compile(r"SSH-2\.0-[!-,.-~]+( [A-Za-z0-9 _.-]*)?")
@@ -67,12 +70,39 @@ class SSHConfig(Section):
     max_env_bytes: Annotated[int, AtLeast(0), Within(0, 2**24)] = 65536
     """Bytes of names and values that a client may send as environment of one session. An addition."""
 
+    max_key_queries: Annotated[int, AtLeast(1), Within(0, 100)] = 20
+    """Refused public keys on one connection before it is ended, beside `maxAuthTries`. An addition."""
+
+    max_startups: MaxStartupsConfig = Field(default_factory=MaxStartupsConfig)
+    """Connections that have not authenticated yet. An addition."""
+
+    max_startups_per_source: Annotated[int, AtLeast(0), Within(0, 2**20)] = 0
+    """Such connections from one source. 0: no limit of its own. An addition."""
+
+    max_connections: Annotated[int, AtLeast(0), Within(0, 2**20)] = 0
+    """Connections at the same time. 0: no limit. An addition."""
+
+    max_connections_per_source: Annotated[int, AtLeast(0), Within(0, 2**20)] = 0
+    """Connections at the same time from one source. 0: no limit. An addition."""
+
+    max_connections_per_user: Annotated[int, AtLeast(0), Within(0, 2**20)] = 0
+    """Connections at the same time that one user name is logged in on. 0: no limit. An addition."""
+
+    source_mask: SourceMaskConfig = Field(default_factory=SourceMaskConfig)
+    """Which addresses count as one source. An addition."""
+
+    penalties: PenaltiesConfig = Field(default_factory=PenaltiesConfig)
+    """What a source's misbehaviour costs it. An addition."""
+
     def problems(self, disk: Disk) -> Iterator[Finding]:
         if wrong := listen_problem(self.listen):
             yield Finding(("listen",), wrong, "write HOST:PORT, such as 0.0.0.0:2222")
         if wrong := version_problem(self.server_version):
             yield Finding(("serverVersion",), wrong, "write SSH-2.0-NAME, optionally a space and a comment")
         yield from super().problems(disk)
+        yield from under("maxStartups", self.max_startups.problems(disk))
+        yield from under("sourceMask", self.source_mask.problems(disk))
+        yield from under("penalties", self.penalties.problems(disk))
         for index, key in enumerate(self.hostkeys):
             if wrong := disk.private_key(key.get_secret_value()):
                 yield Finding(("hostkeys", index), wrong)
