@@ -16,7 +16,7 @@ GUEST := $(shell find guest -name '*.go' -o -name 'go.*' 2>/dev/null)
 AGENTS := $(addprefix src/moorage/agent/bin/moorage-agent-linux-,amd64 arm64)
 export MOORAGE_CACHE ?= $(HOME)/.cache/moorage-tests
 
-.PHONY: help demo install agent dev test check format go-test bench soak nightly lock clean
+.PHONY: help demo install agent dev test check format go-test bench clients soak nightly lock clean
 
 help:  ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -59,12 +59,20 @@ bench: $(V)/.dev  ## Us, sshd and the engine's raw API in one run; BENCH=quick f
 	@scripts/packages test
 	@$(BIN)/python -m bench.run $(if $(filter quick,$(BENCH)),--quick) $(ARGS)
 
+clients: $(V)/.dev  ## Every client in its real form, and docs/clients.md from what they have done
+	@scripts/packages test
+	@results=$$(mktemp) && trap 'rm -f "$$results"' EXIT && \
+	  MOORAGE_CLIENT_RESULTS=$$results $(BIN)/python -u -m pytest tests/clients \
+	    --deselect tests/clients/test_page.py::test_the_page_names_every_client_with_what_it_does $(ARGS) && \
+	  $(BIN)/python -m tests.clients.page "$$results"
+
 soak: $(V)/.dev  ## Ten minutes of logins: memory, descriptors and containers end where they began
 	@scripts/packages test
 	@$(BIN)/python -u -m pytest tests/soak $(ARGS)
 
 nightly: $(V)/.dev  ## All tests with many more examples, then the soak and the benchmarks
 	@$(MAKE) test ARGS='--hypothesis-profile=nightly -o timeout=1200'
+	@$(MAKE) clients
 	@$(MAKE) soak
 	@$(MAKE) bench
 
