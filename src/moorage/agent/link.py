@@ -18,6 +18,7 @@ from moorage.agent.channel import WINDOW_SIZE, Channel, State
 from moorage.agent.frames import Decoder, Frame, ProtocolError
 from moorage.agent.messages import Hello, Refusal
 from moorage.agent.tunnel import ListenChannel
+from moorage.net.cork import Cork
 
 READ_SIZE: Final = 524_288
 """The size of the one buffer that all links of a thread read into."""
@@ -29,9 +30,6 @@ or from malice, must not keep other links waiting."""
 
 WRITE_HIGH: Final = 262_144
 """The stream counts as full when its transport holds more than this."""
-
-CORK: Final = 262_144
-"""Bytes of frames that are held back for one write; more are written at once."""
 
 MAX_CHANNELS: Final = 1_024
 """Open channels on a link (protocol §3)."""
@@ -120,9 +118,7 @@ class AgentLink(asyncio.BufferedProtocol):
 
         self.is_full = False
         self._unread_control = 0
-        self._cork: list[bytes | memoryview] = []
-        self._corked = 0
-        self._is_flush_due = False
+        self._cork = Cork(self._loop, self._write)
         self._turn = 0
         self._heard = False
         self._missed_pings = 0
@@ -193,7 +189,7 @@ class AgentLink(asyncio.BufferedProtocol):
             self.connection_lost(None)
         elif self._cause is None:
             self._abort_timer = self._loop.call_later(self._close_deadline, self._transport.abort)
-            self._flush()
+            self._cork.flush()
             self._transport.close()
 
     def abort(self) -> None:
@@ -412,26 +408,13 @@ class AgentLink(asyncio.BufferedProtocol):
     # ---- sending
 
     def _send(self, *pieces: bytes | memoryview) -> None:
-        """Send `pieces` together with all else of this loop turn: each write is a system call and wakes the agent."""
-        if self._transport is None or not self.is_alive:
-            return
-        self._cork += pieces
-        self._corked += sum(map(len, pieces))
-        if self._corked >= CORK:
-            self._flush()
-        elif not self._is_flush_due:
-            self._is_flush_due = True
-            self._loop.call_soon(self._flush_due)
+        """Send `pieces` together with all else of this loop turn: each write also wakes the agent."""
+        if self._transport is not None and self.is_alive:
+            self._cork.add(*pieces)
 
-    def _flush_due(self) -> None:
-        self._is_flush_due = False
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._cork:
-            pieces, self._cork, self._corked = self._cork, [], 0
-            if self._transport is not None and not self._ended.done():
-                self._transport.write(b"".join(pieces))
+    def _write(self, pieces: list[bytes | memoryview]) -> None:
+        if self._transport is not None and not self._ended.done():
+            self._transport.write(b"".join(pieces))
 
     def _send_control(self, data: bytes) -> None:
         """Send a control frame: these may go out while the stream is full, and are bounded for that."""
@@ -480,7 +463,7 @@ class AgentLink(asyncio.BufferedProtocol):
             self._send(frames.encode_json(frames.ERROR, 0, {"code": "protocol", "message": str(cause)[:200]}))
             if said:
                 cause = ProtocolError(f"{cause}{said}")
-        self._flush()
+        self._cork.flush()
         self._cause = cause
         self._transport.abort()
 

@@ -182,10 +182,6 @@ class GatewayChannel(SSHChannel[bytes]):
         """True while output may be sent."""
         return self._send_state == "open"
 
-    def limit_packets(self, size: int) -> None:
-        """Send no more than `size` bytes of data in a packet."""
-        self._send_pktsize = size
-
     def send(self, data: bytes, datatype: int | None = None) -> None:
         """Send output; a no-op once EOF or CLOSE is sent.  What the window has no room for is kept."""
         if self._send_state != "open" or not data:

@@ -44,6 +44,7 @@ from asyncssh.packet import Boolean, NameList, PacketDecodeError, SSHPacket, Str
 
 from moorage.codes import Code
 from moorage.errors import Refused
+from moorage.net.cork import Cork
 from moorage.ssh.acknowledge import acknowledge
 from moorage.ssh.addresses import address
 from moorage.ssh.algorithms import needs_ignore
@@ -61,9 +62,6 @@ if TYPE_CHECKING:
 
 MSG_PING: Final = 192
 MSG_PONG: Final = 193
-CORK: Final = 256 * 1024
-"""Bytes of packets that are held back for one write; more are written at once."""
-
 WRITE_HIGH: Final = 512 * 1024
 WRITE_LOW: Final = 128 * 1024
 """Bytes in the transport's buffer at which guests are told to stop, and to go on."""
@@ -97,8 +95,9 @@ class ServerConnection(asyncssh.SSHServerConnection):
         gone: Callable[[ServerConnection], None],
     ) -> None:
         self._is_clogged = False
-        self._cork: list[bytes] = []
-        super().__init__(asyncio.get_running_loop(), options)
+        loop = asyncio.get_running_loop()
+        self._cork = Cork(loop, self._write_pieces)
+        super().__init__(loop, options)
         self._extensions_to_send[b"ping@openssh.com"] = b"0"  # clients hide the timing of keys behind it
         self._config = config
         self._open_gateway = gateway
@@ -109,8 +108,6 @@ class ServerConnection(asyncssh.SSHServerConnection):
         self._is_banner_due = bool(config.banner)
         self.opening = Opening(self, config.max_channels)
         self._requests = GlobalRequests(self, self.opening)
-        self._corked = 0
-        self._is_flush_due = False
         self._is_reading_paused = False
         self._keepalive = KeepAlive(
             config.client_alive_interval,
@@ -187,7 +184,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         transport = self._transport
         if transport is None:
             return
-        self._flush()
+        self._cork.flush()
         self._transport = None
         self._loop.call_soon(self._cleanup, exc)
         if isinstance(exc, asyncssh.ConnectionLost) or transport.is_closing():
@@ -396,28 +393,15 @@ class ServerConnection(asyncssh.SSHServerConnection):
         header, body = cipher.seal(seq, b"".join((bytes((padding, pkttype)), *args, urandom(padding))))
         self._send_seq = (seq + 1) & 0xFFFFFFFF
         self._rekey_bytes_sent += size + padding
-        self._cork.append(header)
-        self._send(body)
+        self._cork.add(header, body)
 
     def _send(self, data: bytes) -> None:
         """Bytes for the wire: together with all others of this loop turn, or at once where there are many."""
-        self._cork.append(data)
-        self._corked += len(data)
-        if self._corked >= CORK:
-            self._flush()
-        elif not self._is_flush_due:
-            self._is_flush_due = True
-            self._loop.call_soon(self._flush_due)
+        self._cork.add(data)
 
-    def _flush_due(self) -> None:
-        self._is_flush_due = False
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._cork:
-            pieces, self._cork, self._corked = self._cork, [], 0
-            if self._transport is not None and not self._transport.is_closing():
-                self._transport.writelines(pieces)
+    def _write_pieces(self, pieces: list[bytes | memoryview]) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(pieces)
 
     # -- key exchange -------------------------------------------------------------------------
 
