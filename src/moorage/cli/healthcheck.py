@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from moorage.cli._loading import config_option, loaded
+
 
 @click.command(
     "healthcheck",
@@ -20,25 +22,11 @@ Examples:
 \b
 Exit status: 0 if the server takes logins, 1 if it does not, cannot be asked or has no health endpoint.""",
 )
-@click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=Path("config.yaml"),
-    show_default=True,
-    help="The server's configuration file.",
-)
+@config_option("The server's configuration file.")
 def command(path: Path) -> None:
     """Ask the health endpoint of a running server, at `health.client.url`, whether it takes logins."""
-    from moorage.config import ConfigProblems, load
-
-    try:
-        # The server's own keys and certificates may be out of reach here, and are not needed.
-        config = load(path, look_at_files=False, built_only=False).config
-    except ConfigProblems as problems:
-        for problem in problems.problems:
-            print(problem, file=sys.stderr)
-        raise SystemExit(1) from None
+    # The server's own keys and certificates may be out of reach here, and are not needed.
+    config = loaded(path, look_at_files=False, built_only=False).config
     if not config.health.enable:
         print("moorage: there is nothing to ask: health.enable is off", file=sys.stderr)
         raise SystemExit(1)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from moorage.cli._loading import config_option, loaded
+
 if TYPE_CHECKING:
     from moorage.config import AppConfig
     from moorage.config.sections.log import LogConfig, SyslogConfig
@@ -29,37 +31,24 @@ Signals:
   HUP         read the configuration again for new logins and reopen the log; keys that
               cannot change while the server runs are named in the log""",
 )
-@click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    default=Path("config.yaml"),
-    show_default=True,
-    help="The configuration file; the format is that of ContainerSSH 0.4 to 0.6.",
-)
+@config_option("The configuration file; the format is that of ContainerSSH 0.4 to 0.6.")
 def command(path: Path) -> None:
     """Serve SSH according to a configuration file until a signal ends it."""
-    from moorage.config import ConfigProblems, load
+    from moorage.config import load
 
-    try:
-        loaded = load(path)
-    except ConfigProblems as problems:
-        for problem in problems.problems:
-            print(problem, file=sys.stderr)
-        print(f"\nThe server was not started; `moorage check --config {path}` says the same.", file=sys.stderr)
-        raise SystemExit(1) from None
+    found = loaded(path, otherwise=f"The server was not started; `moorage check --config {path}` says the same.")
 
     import structlog
 
     from moorage import app
     from moorage.errors import Failure
 
-    target = _open_log(loaded.config)
+    target = _open_log(found.config)
     log = structlog.get_logger()
-    for warning in loaded.warnings:
+    for warning in found.warnings:
         log.warning(str(warning), code=warning.code)
     try:
-        app.run(loaded.config, read=lambda: load(path).config)
+        app.run(found.config, read=lambda: load(path).config)
     except Failure as failure:
         log.critical(str(failure), code=failure.code)
         print(f"moorage: {failure}", file=sys.stderr)
