@@ -7,6 +7,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 ARGS ?=
+WORKERS ?= $(shell nproc)
 V := .venv
 BIN := $(V)/bin
 LOCK := flock Makefile
@@ -16,7 +17,7 @@ GUEST := $(shell find guest -name '*.go' -o -name 'go.*' 2>/dev/null)
 AGENTS := $(addprefix src/moorage/agent/bin/moorage-agent-linux-,amd64 arm64)
 export MOORAGE_CACHE ?= $(HOME)/.cache/moorage-tests
 
-.PHONY: help demo install agent dev test check format go-test bench clients soak nightly lock clean
+.PHONY: help demo install agent dev test check format references go-test bench clients fuzz soak nightly lock clean
 
 help:  ## This list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -39,7 +40,8 @@ test:  ## Everything: lint, types, layers, Go tests, and the suite with real eng
 	@$(MAKE) check
 	@$(MAKE) go-test
 	@echo '== pytest'
-	@$(WITH_GO) $(BIN)/python -u -m pytest --ignore=tests/soak $(ARGS)
+	@place=$$(mktemp -d /tmp/mt-XXXX) && trap 'rm -rf "$$place"' EXIT && \
+	  $(WITH_GO) $(BIN)/python -u -m pytest -n $(WORKERS) --dist loadgroup --basetemp="$$place/t" --ignore=tests/soak $(ARGS)
 
 check: $(V)/.dev  ## Lint, format, types, layers; Python and Go
 	@echo '== ruff';    $(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -51,6 +53,10 @@ check: $(V)/.dev  ## Lint, format, types, layers; Python and Go
 format: $(V)/.dev  ## Let the tools mend what they can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 	@go=$$PWD/scripts/go; cd guest && "$$("$$go" env GOROOT)/bin/gofmt" -w .
+
+references: $(V)/.dev  ## Write the pages of docs/reference/ that are made from the source
+	@for page in config.reference:config metrics:metrics codes:codes; do \
+	  $(BIN)/python -m moorage.$${page%:*} >$(V)/page.md && cp $(V)/page.md docs/reference/$${page#*:}.md; done
 
 go-test: $(V)/bin/python  ## The agent's own tests
 	@echo '== go test'; go=$$PWD/scripts/go; cd guest && "$$go" test ./...
@@ -70,8 +76,12 @@ soak: $(V)/.dev  ## Ten minutes of logins: memory, descriptors and containers en
 	@scripts/packages test
 	@$(BIN)/python -u -m pytest tests/soak $(ARGS)
 
-nightly: $(V)/.dev  ## All tests with many more examples, then the soak and the benchmarks
+fuzz: $(V)/.dev  ## 100,000 mutated packets against a live server, before and after the login
+	@MOORAGE_FUZZ_CASES=50000 $(BIN)/python -u -m pytest tests/unit/ssh/test_fuzz.py tests/e2e/test_fuzz.py $(ARGS)
+
+nightly: $(V)/.dev  ## All tests with many more examples, the fuzzers, then the soak and the benchmarks
 	@$(MAKE) test ARGS='--hypothesis-profile=nightly -o timeout=1200'
+	@$(MAKE) fuzz
 	@$(MAKE) clients
 	@$(MAKE) soak
 	@$(MAKE) bench

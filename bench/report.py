@@ -8,8 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-BEGIN: Final = "<!-- bench: begin -->"
-END: Final = "<!-- bench: end -->"
+HEADS: Final = {
+    "docker": "Moorage, docker",
+    "warm": "Moorage, docker, warm",
+    "sandbox": "Moorage, sandbox",
+    "recorded": "Moorage, sandbox, recorded",
+    "sshd": "sshd",
+    "engine": "raw engine API",
+}
+"""The columns, and how they are called."""
 
 
 @dataclass(frozen=True)
@@ -83,30 +90,30 @@ class Report:
 
     def text(self) -> str:
         """The report as Markdown tables."""
-        columns = [c for c in ("docker", "sandbox", "sshd", "engine") if any(c in f.cells for f in self.figures)]
+        columns = [c for c in HEADS if any(c in f.cells for f in self.figures)]
         figures = [[f.name, *(f.cells.get(column, "–") for column in columns)] for f in self.figures]
         ratios = [
             [r.name, f"{r.value:.2f}", f"{'≤' if r.at_most else '≥'} {r.bound:g}", "yes" if r.met else "**no**"]
             for r in self.ratios
         ]
-        heads = {"docker": "Moorage, docker", "sandbox": "Moorage, sandbox", "sshd": "sshd", "engine": "raw engine API"}
         return "\n\n".join(
             [
                 self.machine,
                 _table(["ratio", "measured", "wanted", "met"], ratios),
-                _table(["figure", *(heads[column] for column in columns)], figures),
+                _table(["figure", *(HEADS[column] for column in columns)], figures),
             ]
         )
 
 
-def write_into(page: Path, text: str) -> None:
-    """Put `text` between the two markers of `page`; a page without markers gets them at its end."""
+def write_into(page: Path, text: str, *, part: str = "bench") -> None:
+    """Put `text` between the two markers of `part` in `page`; a page without markers gets them at its end."""
+    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
     old = page.read_text() if page.exists() else "# Performance\n"
-    if BEGIN not in old or END not in old:
-        old = f"{old.rstrip()}\n\n{BEGIN}\n{END}\n"
-    before, _, rest = old.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    if begin not in old or end not in old:
+        old = f"{old.rstrip()}\n\n{begin}\n{end}\n"
+    before, _, rest = old.partition(begin)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

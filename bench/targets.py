@@ -9,13 +9,18 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from tests.e2e.clients import Client, make_key
 from tests.e2e.serving import Server, free_port, write_users
 from tests.e2e.waiting import until
 
 from bench.engine import IMAGE, Engine
+
+SPARES: Final = 48
+"""Containers that stand ready for the target that is called warm."""
 
 
 @dataclass
@@ -27,6 +32,8 @@ class Target:
     pid: int
     guests: Callable[[], list[int]]
     """Processes of its guests that are not its descendants."""
+    settle: Callable[[], None] = lambda: None
+    """Returns when it does nothing any more on account of what was measured last."""
 
 
 @contextmanager
@@ -74,8 +81,8 @@ def sshd(directory: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def moorage(directory: Path, backend: str, engine: Engine | None = None) -> Iterator[Target]:
-    """Moorage with one user and one backend."""
+def moorage(directory: Path, backend: str, engine: Engine | None = None, *, spares: int = 0) -> Iterator[Target]:
+    """Moorage with one user and one backend; with `spares` containers standing ready it is called warm."""
     directory.mkdir(parents=True)
     key = make_key(directory / "key")
     users = write_users(directory / "users", bench=key)
@@ -88,12 +95,17 @@ def moorage(directory: Path, backend: str, engine: Engine | None = None) -> Iter
                 "host": {"networkmode": "none"},
                 "imagePullPolicy": "Never",
             },
+            "pool": {"size": spares},
         }
     config = {"backend": backend, "auth": {"users": {"file": str(users)}}, "log": {"level": "warning"}, **settings}
+    config["security"] = {"forwarding": {"forwardingMode": "enable"}}
     with Server(directory, config) as server:
         client = Client(server.port, "bench", directory, key=key)
         until(lambda: client.run("true").returncode == 0, f"moorage logs in\n{server.log()}", seconds=15)
-        yield Target(backend, client, server.pid, lambda: _container_processes(engine) if engine else [])
+        target = Target(backend, client, server.pid, lambda: _container_processes(engine) if engine else [])
+        if engine is not None and spares:
+            target.name, target.settle = "warm", partial(_settle, engine, spares)
+        yield target
 
 
 @contextmanager
@@ -106,6 +118,27 @@ def all_targets(directory: Path, engine: Engine | None) -> Iterator[list[Target]
         targets.append(stack.enter_context(moorage(directory / "sandbox", "sandbox")))
         targets.append(stack.enter_context(sshd(directory / "sshd")))
         yield targets
+
+
+@contextmanager
+def warm_targets(directory: Path, engine: Engine | None) -> Iterator[list[Target]]:
+    """The server with containers standing ready; none without an engine."""
+    if engine is None:
+        yield []
+        return
+    with moorage(directory / "warm", "docker", engine, spares=SPARES) as target:
+        yield [target]
+
+
+def _settle(engine: Engine, spares: int) -> None:
+    """Returns when so many containers stand ready, none is being made and none removed."""
+
+    def is_full() -> bool:
+        found = engine.call("GET", "/containers/json?all=1")
+        names: list[str] = [container["Names"][0] for container in found if container["Image"] == IMAGE]
+        return len(names) == spares == sum(name.startswith("/moorage-spare") for name in names)
+
+    until(is_full, "the pool is full", seconds=120)
 
 
 def _container_processes(engine: Engine) -> list[int]:

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -26,6 +27,8 @@ func TestMain(m *testing.M) {
 	if helper, ok := helpers[os.Getenv("AGENT_TEST_HELPER")]; ok {
 		os.Exit(helper())
 	}
+	// What is caught is not inherited: the tests begin the same way under nohup.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	directory, err := os.MkdirTemp("", "agent-test-")
 	if err != nil {
 		panic(err)

@@ -251,7 +251,7 @@ func (l *link) read() error {
 }
 
 // features are the kinds of OPEN that we accept.
-var features = []string{"process", "sftp", "file", "dial", "listen", "x11", "ssh-agent"}
+var features = []string{"process", "sftp", "file", "dial", "listen", "x11", "ssh-agent", "sftp-jail"}
 
 func (l *link) greet(f frame) error {
 	if f.kind != typeHello {

@@ -23,8 +23,12 @@ const usage = `moorage-agent serves a gateway from inside a guest.
       --or-stdio     if that fails, use standard input and output after all
       --rlimit …     limit the agent and all that it starts: nproc, nofile, data (bytes), core (bytes)
       --idle -- …    also run PROGRAM in the background, its output discarded
-  moorage-agent sftp [--cwd DIRECTORY]
+  moorage-agent sftp [--cwd DIRECTORY] [--root DIRECTORY] [--read-only] [--hide PATTERN]… [--quota BYTES]
       Serve SFTP on standard input and output.
+      --root …       the directory that is / for the client; nothing leads out of it
+      --hide …       what does not exist for the client: a name, or a path from the root that begins with /
+  moorage-agent install PATH
+      Copy this program to PATH, for a container of another image.
   moorage-agent version
 
 Modes of the ContainerSSH agent, for images that are to work with either server:
@@ -51,6 +55,8 @@ func run(args []string) int {
 			return misused(err.Error())
 		}
 		return serve(options)
+	case "install":
+		return installMode(rest)
 	case "sftp":
 		return sftpMode(rest)
 	case "file":

@@ -16,8 +16,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/pkg/sftp"
 )
 
 func TestStreamsEndKillsAll(t *testing.T) {
@@ -306,24 +304,9 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// wire is a session as a stream.
-type sftpWire struct {
-	*io.PipeReader
-	s *session
-}
-
-func (w sftpWire) Write(data []byte) (int, error) { w.s.send(data); return len(data), nil }
-func (w sftpWire) Close() error                   { w.s.sendEOF(); return nil }
-
 func TestSFTP(t *testing.T) {
-	g := startAgent(t, nil)
 	directory := t.TempDir()
-	reader, writer := io.Pipe()
-	s := g.open(object{"kind": "sftp", "cwd": []byte(directory)}, func(s *session) { s.output = writer })
-	client, err := sftp.NewClientPipe(reader, sftpWire{reader, s})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client, s := startSFTP(t, object{"cwd": []byte(directory)})
 	content := bytes.Repeat([]byte("moorage "), 1<<18)
 	file, err := client.Create("relative")
 	if err != nil {
@@ -357,7 +340,6 @@ func TestSFTP(t *testing.T) {
 	if got := s.wait(); got != "code 0" {
 		t.Error(got, s.stderr.String())
 	}
-	writer.Close()
 }
 
 func TestDial(t *testing.T) {

@@ -208,6 +208,7 @@ type openRequest struct {
 	Groups  []string        `json:"groups"`
 	Pty     *ptySpec        `json:"pty"`
 	Path    []byte          `json:"path"`
+	Jail    *jailSpec       `json:"jail"` // sftp
 
 	Network string `json:"network"` // dial, listen
 	Address string `json:"address"`

@@ -2,11 +2,19 @@
 
 The first part holds the codes of the ContainerSSH family that operators filter on;
 the last part holds Moorage's own.  A code is never renamed or reused.
+
+``docs/reference/codes.md`` is written from what the source says with each code:
+``python -m moorage.codes > docs/reference/codes.md``.
 """
 
 from __future__ import annotations
 
+import ast
+import sys
+from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
+from typing import Final
 
 
 class Code(StrEnum):
@@ -55,6 +63,8 @@ class Code(StrEnum):
     SSH_AUTH_SUCCESSFUL = "SSH_AUTH_SUCCESSFUL"
     SSH_AUTH_FAILED = "SSH_AUTH_FAILED"
     SSH_AUTH_UNAVAILABLE = "SSH_AUTH_UNAVAILABLE"
+    SSH_AUTH_PARTIAL = "SSH_AUTH_PARTIAL"
+    SSH_TIME_LIMIT = "SSH_TIME_LIMIT"
     SSH_GLOBAL_REQUEST = "SSH_GLOBAL_REQUEST"
     SSH_GLOBAL_REQUEST_SUCCESSFUL = "SSH_GLOBAL_REQUEST_SUCCESSFUL"
     SSH_GLOBAL_REQUEST_FAILED = "SSH_GLOBAL_REQUEST_FAILED"
@@ -75,6 +85,8 @@ class Code(StrEnum):
 
     # security
     SECURITY_ENV_REJECTED = "SECURITY_ENV_REJECTED"
+    SECURITY_SOURCE_REJECTED = "SECURITY_SOURCE_REJECTED"
+    SECURITY_HOURS_REJECTED = "SECURITY_HOURS_REJECTED"
     SECURITY_TTY_REJECTED = "SECURITY_TTY_REJECTED"
     SECURITY_SIGNAL_REJECTED = "SECURITY_SIGNAL_REJECTED"
     SECURITY_EXEC_REJECTED = "SECURITY_EXEC_REJECTED"
@@ -189,6 +201,10 @@ class Code(StrEnum):
     AUDIT_S3_RECOVERING = "AUDIT_S3_RECOVERING"
     AUDIT_STORAGE_CLOSE_FAILED = "AUDIT_STORAGE_CLOSE_FAILED"
     AUDIT_STORAGE_NOT_READABLE = "AUDIT_STORAGE_NOT_READABLE"
+
+    AUDIT_RECOVERED = "AUDIT_RECOVERED"
+    AUDIT_STORAGE_FAILED = "AUDIT_STORAGE_FAILED"
+    AUDIT_STORAGE_WORKS = "AUDIT_STORAGE_WORKS"
 
     # agent protocol
     AGENTPROTO_UNKNOWN_CONNECTION = "AGENTPROTO_UNKNOWN_CONNECTION"
@@ -331,8 +347,11 @@ class Code(StrEnum):
     SSHPROXY_UNMARSHAL_FAILED = "SSHPROXY_UNMARSHAL_FAILED"
 
     # moorage
+    SSH_CLIENT_IDENTIFIED = "SSH_CLIENT_IDENTIFIED"
     SSH_LIMIT_REACHED = "SSH_LIMIT_REACHED"
     SSH_SOURCE_PENALISED = "SSH_SOURCE_PENALISED"
+    SSH_ACCEPT_FAILED = "SSH_ACCEPT_FAILED"
+    SSH_PROXY_FAILED = "SSH_PROXY_FAILED"
     SSH_INTERNAL_ERROR = "SSH_INTERNAL_ERROR"
     SSH_FORWARD_OPENED = "SSH_FORWARD_OPENED"
     SSH_FORWARD_CLOSED = "SSH_FORWARD_CLOSED"
@@ -350,3 +369,74 @@ class Code(StrEnum):
     GUEST_REAPED = "GUEST_REAPED"
     AGENT_PROTOCOL_ERROR = "AGENT_PROTOCOL_ERROR"
     SANDBOX_START_FAILED = "SANDBOX_START_FAILED"
+
+
+_HEAD: Final = """\
+# Log codes
+
+<!-- Written by `python -m moorage.codes > docs/reference/codes.md`; a test compares the codes. -->
+
+Every line of the log has a `code` that says what kind of thing has happened. A code is never renamed or reused, so
+filter and alert on codes, not on texts. Codes in italics are ContainerSSH's and are known, but this version has nothing
+to say with them. `error` stands for a failure: it is logged with the level that fits where it is caught.
+
+| code | level | what is said |
+|---|---|---|
+"""
+
+_LEVELS: Final = {
+    **{name: name for name in ("debug", "info", "warning", "error")},
+    "exception": "error",
+    "critical": "crit",
+}
+_SAYINGS_SHOWN: Final = 3
+
+
+def reference() -> str:
+    """The reference page."""
+    said: dict[str, dict[tuple[str, str], None]] = {}
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        if path != Path(__file__):
+            for code, level, text in _sayings(ast.parse(path.read_text())):
+                said.setdefault(code, {})[level, text] = None
+    return _HEAD + "".join(_row(code.name, list(said.get(code.name, ()))) for code in Code)
+
+
+def _row(code: str, said: list[tuple[str, str]]) -> str:
+    if not said:
+        return f"| *{code}* | | |\n"
+    levels = ", ".join(sorted({level for level, _ in said if level}))
+    texts = [text.replace("|", "\\|") for text in sorted({text for _, text in said if text})]
+    shown = "; ".join(texts[:_SAYINGS_SHOWN]) + ("; and others" if len(texts) > _SAYINGS_SHOWN else "")
+    return f"| `{code}` | {levels} | {shown} |\n"
+
+
+def _sayings(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
+    """Each code that stands in `tree`, with the level and the text that it is used with where there are such."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Code":
+            yield node.attr, "", ""
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        given = next((word.value for word in node.keywords if word.arg == "code"), None)
+        if given is None or not (name in _LEVELS or name[:1].isupper()):
+            continue
+        for part in ast.walk(given):
+            if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "Code":
+                yield part.attr, _LEVELS.get(name, "error"), _text(node.args[0]) if node.args else ""
+
+
+def _text(node: ast.expr) -> str:
+    match node:
+        case ast.Constant(str(text)):
+            return text
+        case ast.JoinedStr(parts):
+            return "".join(_text(part) if isinstance(part, ast.Constant) else "…" for part in parts)
+        case ast.IfExp(_, yes, no):
+            return " / ".join(filter(None, (_text(yes), _text(no))))
+    return ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

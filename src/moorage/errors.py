@@ -14,6 +14,9 @@ from __future__ import annotations
 
 from moorage.codes import Code
 
+GENERIC_TEXT = "An internal error has occurred."
+"""What a user is told where nobody has found better words."""
+
 
 class Failure(Exception):
     """Something failed, and both the operator and the user can be told what.
@@ -27,7 +30,7 @@ class Failure(Exception):
     def __init__(self, explanation: str, *, user_text: str = "", code: Code | None = None) -> None:
         super().__init__(explanation)
         self.code: Code = code or self.default_code
-        self.user_text: str = user_text or "An internal error has occurred."
+        self.user_text: str = user_text or GENERIC_TEXT
 
 
 class ConfigError(Failure):

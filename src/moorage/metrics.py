@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from moorage import __version__
+
 if TYPE_CHECKING:
     from prometheus_client import Counter, Gauge, Histogram
 
@@ -147,6 +149,14 @@ LOGIN_STAGE: Final = Definition(
 GUESTS: Final = Definition(
     "moorage_guests_open", Kind.GAUGE, "Logins whose guest is open or still being removed", "", ("backend",)
 )
+POOL_CLAIMS: Final = Definition(
+    "moorage_pool_claims_total",
+    Kind.COUNTER,
+    "Logins that asked for a guest from the pool",
+    "claims",
+    ("backend", "result"),
+)
+POOL_SPARES: Final = Definition("moorage_pool_spares", Kind.GAUGE, "Guests that stand ready", "", ("backend",))
 LOOP_LAG: Final = Definition(
     "moorage_event_loop_lag_seconds",
     Kind.HISTOGRAM,
@@ -155,6 +165,57 @@ LOOP_LAG: Final = Definition(
     (),
     (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+
+REFUSED_CONNECTIONS: Final = Definition(
+    "moorage_connections_refused_total",
+    Kind.COUNTER,
+    "Connections turned away before the handshake, by limits and penalties",
+    "",
+    ("limit",),
+)
+PENALTIES: Final = Definition(
+    "moorage_penalties_total", Kind.COUNTER, "Connections that got their source refused for a while", "", ("cause",)
+)
+AUTH_ATTEMPTS: Final = Definition(
+    "moorage_auth_attempts_total",
+    Kind.COUNTER,
+    "Attempts to authenticate, whoever decided about them",
+    "",
+    ("method", "outcome"),
+)
+HOOK_DURATION: Final = Definition(
+    "moorage_webhook_duration_seconds",
+    Kind.HISTOGRAM,
+    "How long a call of a webhook takes until there is an answer, or none",
+    "seconds",
+    ("webhook", "outcome"),
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+BACKEND_DURATION: Final = Definition(
+    "moorage_backend_request_duration_seconds",
+    Kind.HISTOGRAM,
+    "How long each request of the backend takes that belongs to a launch",
+    "seconds",
+    ("backend", "request"),
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+SESSIONS: Final = Definition("moorage_sessions_open", Kind.GAUGE, "Session channels that are open", "")
+PROGRAMS: Final = Definition("moorage_programs_started_total", Kind.COUNTER, "Programs started", "", ("kind",))
+REQUESTS_REFUSED: Final = Definition(
+    "moorage_session_requests_refused_total", Kind.COUNTER, "Requests of sessions that were refused", "", ("request",)
+)
+FORWARDS: Final = Definition(
+    "moorage_forwards_total", Kind.COUNTER, "Forwarded connections that were asked for", "", ("kind", "outcome")
+)
+FORWARDS_OPEN: Final = Definition("moorage_forwards_open", Kind.GAUGE, "Forwarded connections that are open", "")
+FORWARDED_BYTES: Final = Definition(
+    "moorage_forwarded_bytes_total",
+    Kind.COUNTER,
+    "Bytes of forwarded connections, counted when they close",
+    "bytes",
+    ("direction",),
+)
+BUILD: Final = Definition("moorage_build_info", Kind.GAUGE, "Always 1; the version that runs", "", ("version",))
 
 DEFINITIONS: Final = (
     CONFIG_REQUESTS,
@@ -171,9 +232,33 @@ DEFINITIONS: Final = (
     FAILED_HANDSHAKES,
     LOGIN_STAGE,
     GUESTS,
+    POOL_CLAIMS,
+    POOL_SPARES,
     LOOP_LAG,
+    REFUSED_CONNECTIONS,
+    PENALTIES,
+    AUTH_ATTEMPTS,
+    HOOK_DURATION,
+    BACKEND_DURATION,
+    SESSIONS,
+    PROGRAMS,
+    REQUESTS_REFUSED,
+    FORWARDS,
+    FORWARDS_OPEN,
+    FORWARDED_BYTES,
+    BUILD,
 )
-"""All metrics, in the order in which they are shown."""
+"""All metrics of ours, in the order in which they are shown."""
+
+PROCESS: Final = (
+    Definition("process_virtual_memory_bytes", Kind.GAUGE, "Virtual memory size in bytes.", "bytes"),
+    Definition("process_resident_memory_bytes", Kind.GAUGE, "Resident memory size in bytes.", "bytes"),
+    Definition("process_start_time_seconds", Kind.GAUGE, "Start time of the process since the epoch.", "seconds"),
+    Definition("process_cpu_seconds_total", Kind.COUNTER, "User and system CPU time spent.", "seconds"),
+    Definition("process_open_fds", Kind.GAUGE, "Open file descriptors.", ""),
+    Definition("process_max_fds", Kind.GAUGE, "The most file descriptors that may be open.", ""),
+)
+"""What every well-behaved target of Prometheus tells of its process; the library provides it."""
 
 OPENMETRICS: Final = "application/openmetrics-text"
 
@@ -203,6 +288,8 @@ class Metrics:
                 self._counters[one.name] = prometheus_client.Counter(
                     one.name, one.help, one.labels, unit=one.unit, registry=self._registry
                 )
+        prometheus_client.ProcessCollector(registry=self._registry)
+        self.add(BUILD, 1, version=__version__)
 
     def expect(self, what: Definition, **labels: str) -> None:
         """Show the series with these labels from now on, also while it is zero."""
@@ -210,10 +297,10 @@ class Metrics:
             if what.name in instruments:
                 instruments[what.name].labels(**labels)
 
-    def count(self, what: Definition, **labels: str) -> None:
-        """One more."""
+    def count(self, what: Definition, amount: int = 1, /, **labels: str) -> None:
+        """One more, or `amount` more."""
         counter = self._counters[what.name]
-        (counter.labels(**labels) if labels else counter).inc()
+        (counter.labels(**labels) if labels else counter).inc(amount)
 
     def add(self, what: Definition, amount: int, **labels: str) -> None:
         """A gauge rises by `amount`, which may be negative."""
@@ -269,7 +356,7 @@ _HEAD: Final = """\
 
 Served for Prometheus at `metrics.path` (`/metrics`) of `metrics.listen` if `metrics.enable` is on: as OpenMetrics to
 who asks for it, otherwise in the classic text format. `containerssh_*` are the metrics of ContainerSSH with the same
-names and labels; `moorage_*` are additions.
+names and labels; `moorage_*` are additions; `process_*` are the same for every program (Linux only).
 
 | metric | type | labels | what |
 |---|---|---|---|
@@ -284,7 +371,17 @@ Labels:
 - `type`: `soft` for each call that failed, and `hard` once more when the server gives up.
 - `reason`: the code of the message in the log, such as `HTTP_CLIENT_CONNECTION_FAILED`.
 - `backend`: what provides the guests, such as `docker`.
+- `result`: `ready` where a guest stood ready, `none` where the login had to wait for its own.
 - `stage`: `auth`, `config` or `guest`.
+- `limit`: the key of `ssh` that turned the connection away, such as `maxStartups`, or `penalty`.
+- `cause`: `failed_authentication`, `no_attempt_to_authenticate`, `too_slow_authentication`, `broken_handshake` or
+  `internal_error`.
+- `method`: the SSH method (RFC 4252); `outcome`: `accepted`, `refused`, or `unavailable` where nobody could be asked.
+- `webhook`: as `authtype`, and `config`; its `outcome`: `answered` or `failed`.
+- `request`: what the backend was asked for, or the SSH request that was refused.
+- `kind`: of programs `shell`, `exec` or `subsystem`; of forwards `dial` (`-L`, `-D`, `-W`) or `listen` (`-R`, X11,
+  ssh-agent).
+- `direction`: `sent` to the guest or `received` from it.
 
 A connection counts as one handshake: as successful when its guest is open, as failed when it ends before that, whatever
 the reason. The requests of the backend docker are the calls that look for and pull images, that create, start, attach
@@ -299,7 +396,7 @@ def reference() -> str:
 
 
 def _rows() -> Iterator[str]:
-    for one in DEFINITIONS:
+    for one in (*DEFINITIONS, *PROCESS):
         labels = ", ".join(f"`{label}`" for label in one.labels)
         yield f"| `{one.name}` | {one.kind} | {labels} | {one.help} |\n"
 

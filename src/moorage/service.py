@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -40,11 +41,18 @@ class Supervisor:
     """
 
     def __init__(
-        self, services: Sequence[Service], *, drain_timeout: float, reload: Callable[[], None] | None = None
+        self,
+        services: Sequence[Service],
+        *,
+        drain_timeout: float,
+        reload: Callable[[], None] | None = None,
+        tell: Callable[..., None] = lambda *_: None,
     ) -> None:
+        """`tell` is called with what a service manager is to know, such as ``READY=1`` (sd_notify(3))."""
         self._services = services
         self._drain_timeout = drain_timeout
         self._reload = reload
+        self._tell = tell
         self._log = structlog.get_logger()
         self._stop_asked = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -67,7 +75,9 @@ class Supervisor:
                     self._log.info("Running", code=Code.SERVICE_RUNNING, service=service.name)
                 if ready is not None:
                     ready()
+                self._tell("READY=1")
                 await self._stop_asked.wait()
+                self._tell("STOPPING=1")
                 self._log.info("Draining", code=Code.SERVICE_DRAINING, seconds=self._drain_timeout)
                 await self._drain(started)
             finally:
@@ -92,13 +102,19 @@ class Supervisor:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
 
+    def _reload_and_tell(self) -> None:
+        assert self._reload is not None
+        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._reload()
+        self._tell("READY=1")
+
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self.ask_to_stop)
         loop.add_signal_handler(signal.SIGTERM, self.ask_to_stop)
         if self._reload is not None:
-            loop.add_signal_handler(signal.SIGHUP, self._reload)
+            loop.add_signal_handler(signal.SIGHUP, self._reload_and_tell)
         try:
             yield
         finally:

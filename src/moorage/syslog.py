@@ -1,8 +1,9 @@
-"""Lines to a syslog daemon: to one of this machine by its socket, to others by UDP.
+"""Lines to a syslog daemon: to one of this machine by its socket, to others by UDP, TCP or TLS.
 
 A local daemon (and systemd's journal, which knows no other) gets the form that the C library
-sends, ``<PRI>Mmm dd HH:MM:SS TAG[PID]: TEXT``; by UDP goes RFC 5424, which also names the
-host, the year and the time zone.
+sends, ``<PRI>Mmm dd HH:MM:SS TAG[PID]: TEXT``; over the network goes RFC 5424, which also names the
+host, the year and the time zone.  On TCP and TLS each message has its length before it (RFC 6587 §3.4.1,
+RFC 5425 §4.3), on a local stream a line feed after it.
 
 A thread of its own does the sending, so that neither a slow daemon nor a name look-up holds
 anybody up.  While the daemon is away, lines wait; those for which there is no room are counted,
@@ -14,10 +15,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -36,7 +40,30 @@ _LONGEST_PAUSE: Final = 5.0
 _WARNING: Final = 4
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
+TRANSPORTS: Final = ("unix", "udp", "tcp", "tls")
+
 Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A daemon's address: a path for `unix`, HOST:PORT for the others."""
+
+    transport: str
+    address: str
+
+    @classmethod
+    def parse(cls, text: str) -> Where:
+        """`text` is ``TRANSPORT://ADDRESS``, the path of a socket, or HOST:PORT for UDP.
+
+        Raises `ValueError` for another transport.
+        """
+        transport, mark, address = text.partition("://")
+        if not mark:
+            return cls("unix" if text.startswith("/") else "udp", text)
+        if transport not in TRANSPORTS:
+            raise ValueError(f"{transport} is none of {', '.join(TRANSPORTS)}")
+        return cls(transport, address)
 
 
 def _now() -> datetime:
@@ -56,14 +83,20 @@ class Syslog:
         facility: int,
         tag: str,
         with_pid: bool = False,
+        is_rfc_5424: bool | None = None,
+        tls: ssl.SSLContext | None = None,
         clock: Clock = _now,
     ) -> None:
-        """Connect to `destination`: a path is a socket (stream or datagram), anything else ``HOST:PORT``.
+        """Connect to `destination` (`Where.parse`); a local socket may be a stream or take datagrams.
 
-        Raises `OSError` if that cannot be done now; later it is tried again until it can.
+        `is_rfc_5424` None means: not for a local daemon.  `tls` is needed for that transport alone.
+        Raises `OSError` if it cannot be connected now; later it is tried again until it can.
         """
-        self._destination = destination
-        self._is_local = destination.startswith("/")
+        self._where = Where.parse(destination)
+        self._is_local = self._where.transport == "unix"
+        self._is_counted = self._where.transport in {"tcp", "tls"}
+        self._is_rfc_5424 = not self._is_local if is_rfc_5424 is None else is_rfc_5424
+        self._tls = tls
         self._facility = facility
         self._tag = "".join(c for c in tag if "!" <= c <= "~")[:48] or "moorage"
         self._pid = str(os.getpid()) if with_pid else ""
@@ -126,7 +159,7 @@ class Syslog:
     def _message(self, severity: int, line: str) -> bytes:
         head = f"<{self._facility * 8 + severity}>"
         now = self._clock()
-        if self._is_local:
+        if not self._is_rfc_5424:
             local = now.astimezone()
             tag = f"{self._tag}[{self._pid}]" if self._pid else self._tag
             head += f"{_MONTHS[local.month - 1]} {local.day:2} {local:%H:%M:%S} {tag}: "
@@ -180,8 +213,12 @@ class Syslog:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _send(self, message: bytes) -> None:
+        if self._socket is not None and _has_hung_up(self._socket):
+            self._disconnect()
         connection = self._socket or self._connect()
-        if connection.type == socket.SOCK_STREAM:
+        if self._is_counted:
+            connection.sendall(b"%d %b" % (len(message), message))
+        elif connection.type == socket.SOCK_STREAM:
             connection.sendall(message + b"\n")
         else:
             connection.send(message)
@@ -202,15 +239,29 @@ class Syslog:
         connection = socket.socket(socket.AF_UNIX, kind)
         try:
             connection.settimeout(_SEND_SECONDS)
-            connection.connect(self._destination)
+            connection.connect(self._where.address)
         except OSError:
             connection.close()
             raise
         return connection
 
     def _remote(self) -> socket.socket:
-        host, _, port = self._destination.rpartition(":")
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)
+        host, _, port = self._where.address.rpartition(":")
+        host = host.strip("[]")
+        if not self._is_counted:
+            return self._datagrams_to(host, int(port))
+        connection = socket.create_connection((host, int(port)), timeout=_SEND_SECONDS)
+        if self._where.transport == "tcp":
+            return connection
+        try:
+            assert self._tls is not None, "a context is needed for TLS"
+            return self._tls.wrap_socket(connection, server_hostname=host)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _datagrams_to(self, host: str, port: int) -> socket.socket:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
         family, kind, protocol, _, address = found[0]
         connection = socket.socket(family, kind, protocol)
         try:
@@ -225,3 +276,21 @@ class Syslog:
         if connection is not None:
             with contextlib.suppress(OSError):
                 connection.close()
+
+
+def _has_hung_up(connection: socket.socket) -> bool:
+    """Has the daemon closed the stream?  Without this look, the next line would be lost into it."""
+    if connection.type != socket.SOCK_STREAM:
+        return False
+    waiting = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+    if not waiting and not select.select([connection], [], [], 0)[0]:
+        return False
+    connection.settimeout(0)
+    try:
+        return connection.recv(4096) == b""  # a daemon has nothing to say
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return False  # such as a ticket for another TLS session
+    except OSError:
+        return True
+    finally:
+        connection.settimeout(_SEND_SECONDS)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.clients import building
 from tests.clients.recorder import Recorder
 from tests.e2e.clients import Client
 from tests.e2e.conftest import bubblewrap, configure, engine, key, place  # noqa: F401 - fixtures
@@ -81,3 +82,27 @@ def libraries() -> Path:
                 need.missing(f"the Python clients ({done.stderr.strip()[-300:]})")
             (home / "ready").touch()
     return home / "bin"
+
+
+@pytest.fixture(scope="session")
+def go_client() -> list[str | Path]:
+    """The client in Go, built."""
+    return building.go()
+
+
+@pytest.fixture(scope="session")
+def node_client() -> list[str | Path]:
+    """The client in JavaScript, installed."""
+    return building.node()
+
+
+@pytest.fixture(scope="session")
+def java_clients() -> building.Commands:
+    """The clients in Java, compiled."""
+    return building.java()
+
+
+@pytest.fixture(scope="session")
+def rust_client() -> list[str | Path]:
+    """The client in Rust, built."""
+    return building.rust()

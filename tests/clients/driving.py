@@ -29,7 +29,7 @@ def digest(path: Path) -> str:
 def clean(**more: str) -> dict[str, str]:
     """An environment with no agent and no locale."""
     keep = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
-    return {**keep, "HOME": "/nonexistent", **more}
+    return {**keep, "HOME": "/proc/nowhere", **more}
 
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> dict[str, str]:

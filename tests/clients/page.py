@@ -26,8 +26,8 @@ _FOOT: Final = """\
 - *Commands*: output and errors arrive apart. *Exit status*: the program's own number (a transfer program and autossh:
   success and failure). *End of input*: the client closes its side and goes on reading. *Terminal*: a shell on a PTY of
   the size that the client asked for (ssh2-python cannot ask).
-- mosh needs UDP from the client to the guest, which is not carried: in an image without `mosh-server` it ends at once
-  and names what is missing; with one it waits for packets that never come.
+- mosh needs UDP from the client to the guest, which is not carried: it is refused with a line that says so, unless
+  `security.allowMosh` is on for guests that share the server's network.
 """
 
 

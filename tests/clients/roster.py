@@ -62,6 +62,13 @@ ROSTER: Final = {
         _entry("asyncssh", LIBRARY, "rename", amount="20 MB"),
         _entry("libssh2 (ssh2-python)", LIBRARY, "rename", amount="20 MB"),
         _entry("libssh (ssh-python)", LIBRARY, "rename", amount="20 MB"),
+        _entry("Go x/crypto/ssh", LIBRARY, "rename", amount="20 MB"),
+        _entry("Node ssh2", LIBRARY, "rename", amount="20 MB"),
+        _entry("sshj", LIBRARY, "rename", amount="20 MB"),
+        _entry("JSch", LIBRARY, "rename", amount="20 MB"),
+        _entry("Apache MINA SSHD", LIBRARY, "rename", amount="20 MB"),
+        _entry("Rust russh", "password key exec status input terminal stream", amount="20 MB"),
+        _entry("Ansible", "key status files", "`pipelining`", "`sftp`", amount="playbook"),
         _entry("VS Code Remote (pattern)", "key exec input", "long-lived server"),
         _entry("JetBrains Gateway (pattern)", "key exec files", "long-lived server", amount="20 MB"),
     )

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from tests.clients.driving import clean, digest
 from tests.clients.recorder import Recorder
 from tests.e2e.clients import Client
@@ -183,11 +182,8 @@ def test_lftp(shared: Client, record: Recorder, medium: Path, tmp_path: Path) ->
     record("lftp", "key", "files", "mirror", version=version("lftp", "--version", word=3))
 
 
-@pytest.mark.parametrize("place", ["docker"], indirect=True)  # the sandbox shows the host's programs, mosh's among them
 def test_mosh_ends_with_a_clear_text(place: Place) -> None:
     need.program("mosh", "mosh")
     environment = {**place.user.environment, "LC_ALL": "C.UTF-8"}
     with terminal(["mosh", f"--ssh={place.user.rsh()}", "127.0.0.1"], environment) as window:
-        screen = window.shows("left with", seconds=15)
-    assert "mosh-server: not found" in screen or "mosh-server: command not found" in screen, screen
-    assert "left with 0" not in screen
+        window.shows("mosh needs UDP, which is not carried here; please use ssh.", seconds=15)

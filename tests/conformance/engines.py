@@ -82,6 +82,10 @@ class OnEngine(Suite):
         return await containers(self.real, backend)
 
     async def lose(self, backend: Backend, guest: Guest) -> None:
+        await self.kill_all(backend)
+
+    async def kill_all(self, backend: Backend) -> None:
+        """Kill the first process of all containers of `backend`."""
         assert isinstance(backend, DockerBackend)
         client = Engine(EngineAddress.parse(self.real.host))
         try:

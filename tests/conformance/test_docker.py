@@ -94,6 +94,7 @@ class EngineStarts(OnEngine):
     """The engine starts the programs: what that cannot do is told here, test by test."""
 
     has_sftp = False
+    has_jail = False
     has_pty_modes = False
     has_signals = False
     has_forwarding = False

@@ -156,7 +156,7 @@ class TestHostSystem(OnSandbox):
         self, backend: Backend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         need.root()  # as root each guest has a host user of its own, whose processes can be counted
-        monkeypatch.setattr("moorage.backend.sandbox.limits._ROOT", Path("/nonexistent"))
+        monkeypatch.setattr("moorage.backend.sandbox.limits._ROOT", Path("/proc/nowhere"))
         self.settings = {"limits": {"processes": 40, "memory": 512 << 20, "openFiles": 100}}
         async with self.opened(backend) as guest:
             limits = await run(guest, "ulimit -n; ulimit -d; ulimit -u")

@@ -25,6 +25,7 @@ import moorage.ssh.channel
 import moorage.ssh.connection
 
 CONNECTION_ATTRIBUTES: Mapping[str, object] = {
+    "_auth": None,
     "_auth_complete": False,
     "_auth_final": False,
     "_auth_in_progress": False,
@@ -72,6 +73,7 @@ CONNECTION_METHODS: Mapping[str, list[str]] = {
     "_force_close": ["self", "exc"],
     "_make_global_request": ["self", "request", "args"],
     "_process_channel_open": ["self", "_pkttype", "_pktid", "packet"],
+    "_process_disconnect": ["self", "_pkttype", "_pktid", "packet"],
     "_process_global_request": ["self", "_pkttype", "_pktid", "packet"],
     "_process_kexinit": ["self", "_pkttype", "_pktid", "packet"],
     "_process_userauth_request": ["self", "_pkttype", "_pktid", "packet"],

@@ -15,6 +15,15 @@ from tests.e2e.waiting import until
 Text = str | bytes
 Done = subprocess.CompletedProcess[bytes]
 
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def end_started() -> None:
+    """End every client that `Client.start` has started: a test need not wait for what it no longer asks."""
+    while _started:
+        with _started.pop() as process:
+            process.kill()
+
 
 def make_key(path: Path, *, comment: str = "moorage-test") -> Path:
     """A fresh Ed25519 key pair at `path` and ``path.pub``."""
@@ -84,7 +93,9 @@ class Client:
         """Start ``ssh host words…`` with pipes on all three ends."""
         pipe = subprocess.PIPE
         command = self.command(*words, options=options, flags=flags)
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=self.environment)
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=self.environment)
+        _started.append(process)
+        return process
 
     def tool(self, program: str, *arguments: str, input: bytes = b"", timeout: float = 20) -> Done:  # noqa: A002
         """Run scp or sftp; a remote path is written ``guest:path``."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.clients import Client, make_key
+from tests.e2e.clients import Client, end_started, make_key
 from tests.e2e.places import PASSWORD, USER, Place, containers, docker_config, sandbox_config
 from tests.e2e.serving import Server, write_users
 from tests.e2e.waiting import until
@@ -25,6 +25,13 @@ def _clients() -> None:
     """The programs that nearly every test here drives."""
     for name, package in (("ssh", "openssh-client"), ("sshpass", "sshpass")):
         need.program(name, package)
+
+
+@pytest.fixture(autouse=True)
+def _no_client_is_left() -> Iterator[None]:
+    """Whatever a test has started ends with it."""
+    yield
+    end_started()
 
 
 @pytest.fixture(scope="session")

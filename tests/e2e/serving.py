@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -64,14 +64,21 @@ class Server:
         *,
         port: int = 0,
         environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        handed: Sequence[int] = (),
     ) -> None:
-        """`config` is what the file says, or, where the very text matters, the file; then `port` is what it names."""
+        """`config` is what the file says, or, where the very text matters, the file; then `port` is what it names.
+
+        `prefix` is a command that runs the one behind it; `handed` are descriptors that it gets.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.port = port or free_port()
         self.config_file = directory / "config.yaml"
         self.log_file = directory / "server.log"
         self.environment = {**os.environ, **(environment or {})}
+        self._prefix = prefix
+        self._handed = handed
         self._process: subprocess.Popen[bytes] | None = None
         if isinstance(config, str):
             self.config_file.write_text(config)
@@ -108,9 +115,14 @@ class Server:
     def start(self) -> None:
         """Start the server and wait until it greets."""
         with self.log_file.open("ab") as log:
-            command = [str(MOORAGE), "serve", "--config", str(self.config_file)]
-            self._process = subprocess.Popen(  # its own group: a Ctrl-C in the terminal of pytest is not for it
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment, start_new_session=True
+            self._process = subprocess.Popen(
+                [*self._prefix, str(MOORAGE), "serve", "--config", str(self.config_file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment,
+                start_new_session=True,  # a Ctrl-C in the terminal of pytest is not for it
+                pass_fds=self._handed,
             )
         until(lambda: self.greets() or self.process.poll() is not None, f"the server answers\n{self.log()}", seconds=15)
         assert self.process.poll() is None, f"the server did not start:\n{self.log()}"

@@ -31,7 +31,7 @@ class Terminal:
 
     def type(self, text: str) -> None:
         """Type `text` as it is."""
-        self.tmux("send-keys", "-l", text)
+        self.tmux("send-keys", "-l", "--", text)
 
     def press(self, *keys: str) -> None:
         """Press keys by tmux's names: ``Enter``, ``C-c``, ``Escape``."""

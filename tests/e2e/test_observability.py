@@ -169,6 +169,7 @@ def test_health_follows_the_server_and_its_log_goes_to_syslog(serve: Serve, sysl
     assert session.stdout.readline() == b"ready\n"
     place.server.signal(signal.SIGTERM)
     until(lambda: get(port, "/")[0] == 503, "the server says that it drains")
+    assert (get(port, "/ready")[0], get(port, "/live")[0]) == (503, 200)
     assert healthcheck() == 1
     assert get(port, "/", Accept="application/json")[2] == '"not ok"'
     session.communicate(b"", timeout=10)

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -23,10 +23,11 @@ from tests.parts import need
 from tests.parts.engine import RealEngine, UnixConnection
 
 import moorage.agent
+from moorage.agent.image import write_image
 
 _PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n"
 _GROUP = "root:x:0:\nnogroup:x:65534:\napp:x:1000:\nstaff:x:50:app\n"
-_DEBIAN_PACKAGES = "bash,git,openssh-sftp-server,procps,rsync"
+_DEBIAN_PACKAGES = "bash,git,openssh-sftp-server,procps,python3,rsync"
 _HERE = Path(__file__).parent
 
 
@@ -178,3 +179,54 @@ def _make_scratch(target: Path) -> None:
     subprocess.run(command, cwd=_HERE / "scratch", env=environment, check=True, capture_output=True)
     with tarfile.open(target, "w") as archive:
         _add_file(archive, "hello", binary.read_bytes(), 0o755)
+
+
+# Images for the node of a cluster, which has no registry: docker archives with a name, imported as files.
+
+
+def node_name(name: str) -> str:
+    """What a node calls one of the images of `for_nodes`; without a host in it, containerd would put one before it."""
+    return f"registry.test/moorage/{name}:1"
+
+
+def for_nodes(directory: Path) -> dict[str, Path]:
+    """All images that a cluster's tests use, each as an archive in `directory`."""
+    shell = {"Cmd": ["/bin/sh"]}
+    return {
+        "pause": _archived(directory, "pause", _make_busybox, {"Entrypoint": ["/bin/sleep", "2147483647"]}),
+        "busybox": _archived(directory, "busybox", _make_busybox, shell),
+        "containerssh": _archived(directory, "containerssh", _make_containerssh, shell),
+        "scratch": _archived(directory, "scratch", _make_scratch, {"Entrypoint": ["/hello"]}),
+        "agent": _agent_image(directory),
+    }
+
+
+def _agent_image(directory: Path) -> Path:
+    """As `moorage agent-image` writes it."""
+    path = directory / "agent.tar"
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    agent_binary()
+    with path.open("wb") as target:
+        write_image(target, architecture=machine, name=node_name("agent"))
+    return path
+
+
+def _archived(directory: Path, name: str, make: Callable[[Path], None], config: Mapping[str, Sequence[str]]) -> Path:
+    layer = directory / "layer.tar"
+    make(layer)
+    settings = {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "WorkingDir": "/"}
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    described = {
+        "architecture": machine,
+        "os": "linux",
+        "config": {**settings, **config},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{_digest(layer)}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [node_name(name)], "Layers": ["layer.tar"]}]
+    path = directory / f"{name}.tar"
+    with tarfile.open(path, "w") as archive:
+        _add_file(archive, "manifest.json", json.dumps(manifest).encode())
+        _add_file(archive, "config.json", json.dumps(described).encode())
+        archive.add(layer, "layer.tar")
+    layer.unlink()
+    return path

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import pytest
-from tests.parts import engine, images, podman
+from tests.parts import engine, images, kubernetes, podman
 from tests.parts.engine import RealEngine
+
+ONE_AT_A_TIME: Final = ("podman_engine", "kubernetes_cluster")
+"""Fixtures of parts that a machine can have only once."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several workers share the tests, a file stays with one of them, and so does a part that is there once."""
+    for item in items:
+        names: Sequence[str] = getattr(item, "fixturenames", ())
+        parts = [name for name in ONE_AT_A_TIME if name in names]
+        item.add_marker(pytest.mark.xdist_group(parts[0] if parts else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +64,10 @@ def containerssh_image(docker_engine: RealEngine) -> str:
 def podman_busybox_image(podman_engine: RealEngine) -> str:
     """The busybox image's name on Podman."""
     return images.busybox(podman_engine)
+
+
+@pytest.fixture(scope="session")
+def kubernetes_cluster() -> Iterator[kubernetes.Cluster]:
+    """A Kubernetes of one node."""
+    with kubernetes.cluster() as running:
+        yield running

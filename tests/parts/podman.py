@@ -12,12 +12,14 @@ from pathlib import Path
 from tests.parts import need
 from tests.parts.engine import RealEngine, dying_with_us, stop, wait_ready
 
-# Without limits of its own every start fails on a machine with lower ones; cgroupfs needs no systemd.
+# Without limits of its own every start fails on a machine with lower ones; cgroupfs needs no systemd; Debian's crun
+# refuses hosts whose control groups are half of the first and half of the second version.
 _CONFIGURATION = """\
 [containers]
 default_ulimits = ["nofile=16384:16384", "nproc=32768:32768"]
 [engine]
 cgroup_manager = "cgroupfs"
+runtime = "runc"
 events_logger = "file"
 """
 
@@ -27,6 +29,7 @@ def podman() -> Iterator[RealEngine]:
     """A Podman service for the time of the block."""
     need.root()
     binary = need.program("podman", "podman")
+    need.program("runc", "runc")
     home = need.cache() / "podman"
     home.mkdir(exist_ok=True)
     with need.exclusively("podman"), tempfile.TemporaryDirectory(prefix="moorage-podman-") as scratch:

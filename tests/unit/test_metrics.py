@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import Metric, parser
 from prometheus_client.openmetrics import parser as openmetrics
+from tests.parts import need
 
 from moorage import metrics as m
-from moorage.metrics import DEFINITIONS, LOOP_LAG, Kind, LoopLag, Metrics, reference
+from moorage.metrics import DEFINITIONS, LOOP_LAG, PROCESS, Kind, LoopLag, Metrics, reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 
@@ -62,7 +63,9 @@ def test_the_classic_text_has_every_metric_under_its_name() -> None:
     assert {sample.name: set(sample.labels) for sample in samples if sample.name in CONTAINERSSH} == {
         name: labels for name, (_, labels) in CONTAINERSSH.items()
     }
-    assert all(value == 'a"\\\nb' for sample in samples for key, value in sample.labels.items() if key != "le")
+    assert all(
+        value == 'a"\\\nb' for sample in samples for key, value in sample.labels.items() if key not in {"le", "version"}
+    )
     for name, (kind, _) in CONTAINERSSH.items():
         assert f"# TYPE {name} {kind}\n" in text.decode()
         assert f"# HELP {name} " in text.decode()
@@ -82,7 +85,8 @@ def test_openmetrics_is_valid_and_has_units(accept: str) -> None:
     assert content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     parsed: Iterator[Metric] = openmetrics.text_string_to_metric_families(text.decode())  # type: ignore[no-untyped-call]
     families = {family.name: family for family in parsed}
-    assert len(families) == len(DEFINITIONS)
+    assert len(families) == len(DEFINITIONS) + len(PROCESS)
+    assert {one.name.removesuffix("_total") for one in PROCESS} <= set(families)
     for one in DEFINITIONS:
         assert families[one.name.removesuffix("_total")].unit == one.unit
 
@@ -113,7 +117,7 @@ def test_a_clock_that_was_set_back_breaks_nothing() -> None:
 def test_the_help_is_one_line_and_names_are_sane() -> None:
     for one in DEFINITIONS:
         assert "\n" not in one.help
-        assert one.kind is not Kind.COUNTER or one.name.endswith(f"{one.unit}_total")
+        assert one.kind is not Kind.COUNTER or one.name.endswith(f"{one.unit}_total" if one.unit else "_total")
         assert bool(one.buckets) == (one.kind is Kind.HISTOGRAM)
     assert len({one.name for one in DEFINITIONS}) == len(DEFINITIONS)
 
@@ -150,3 +154,10 @@ def test_nothing_of_prometheus_is_imported_while_metrics_are_off(module: str) ->
     program = f"import sys, {module}; print([name for name in sys.modules if name.startswith('prometheus_client')])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_promtool_finds_nothing_to_complain_about() -> None:
+    tool = need.program("promtool", "prometheus")
+    text, _ = used().exposition()
+    done = subprocess.run([tool, "check", "metrics"], input=text, capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr.decode()) == (0, "")

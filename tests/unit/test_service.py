@@ -93,3 +93,20 @@ async def test_hup_reloads_and_goes_on() -> None:
     async with asyncio.timeout(5):
         await supervisor.run(ready=lambda: os.kill(os.getpid(), signal.SIGHUP))
     assert told == ["start a", "reload", "drain a 1", "stop a"]
+
+
+async def test_the_service_manager_is_told_how_we_are() -> None:
+    told: list[str] = []
+    said: list[tuple[str, ...]] = []
+    a, _ = pair(told)
+    a.drained.set()
+
+    def reload() -> None:
+        told.append("reload")
+        supervisor.ask_to_stop()
+
+    supervisor = Supervisor([a], drain_timeout=1, reload=reload, tell=lambda *words: said.append(words))
+    async with asyncio.timeout(5):
+        await supervisor.run(ready=lambda: os.kill(os.getpid(), signal.SIGHUP))
+    assert [words[0] for words in said] == ["READY=1", "RELOADING=1", "READY=1", "STOPPING=1"]
+    assert said[1][1].startswith("MONOTONIC_USEC=")

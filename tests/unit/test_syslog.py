@@ -83,7 +83,7 @@ def test_a_stream_is_preferred_and_framed_by_line_feeds(path: Path) -> None:
     assert re.fullmatch(shape.format(39, os.getpid(), "two"), said[1])
 
 
-@pytest.mark.parametrize(("with_pid", "shown"), [(True, str(os.getpid())), (False, "-")])
+@pytest.mark.parametrize(("with_pid", "shown"), [(True, str(os.getpid())), (False, "-")], ids=["with", "without"])
 def test_by_udp_goes_rfc_5424(with_pid: bool, shown: str) -> None:
     with udp() as daemon:
         target = Syslog(at(daemon), facility=23, tag="my program\n", with_pid=with_pid, clock=lambda: FIRST_OF_MARCH)

@@ -16,7 +16,7 @@ from moorage.agent.process import LOST, FileChannel, ProcessChannel
 from moorage.agent.tunnel import ListenChannel, TunnelChannel
 from moorage.codes import Code
 from moorage.errors import BackendError, Refused
-from moorage.gateway.contract import Accepted, Listener, Process, ProcessReceiver, Receiver, Transport
+from moorage.gateway.contract import Accepted, Listener, Process, ProcessReceiver, Receiver, Transport, cannot_jail
 from moorage.gateway.model import FileValue, ListenSpec, Program, Target
 
 START_DEADLINE: Final = 30.0
@@ -63,8 +63,15 @@ class AgentGuest:
         self._close_grace = close_grace
         self._closing: asyncio.Task[None] | None = None
 
+    @property
+    def is_alive(self) -> bool:
+        """The stream to its agent stands."""
+        return self._link.is_alive
+
     async def start(self, program: Program, receiver: ProcessReceiver) -> Process:
         """Start `program`; see `Guest.start`."""
+        if program.jail is not None and messages.JAIL_FEATURE not in self._link.features:
+            raise cannot_jail()
         with _as_refused():
             message = messages.open_program(program, self._settings)
         has_pty = "pty" in message
@@ -86,6 +93,19 @@ class AgentGuest:
         except ProtocolError as error:
             channel.close()
             raise BackendError(f"the agent listens, but where? {error}", code=Code.AGENT_PROTOCOL_ERROR) from error
+
+    async def adopt(self, settings: GuestSettings, files: Mapping[str, FileValue], *, deadline: float) -> None:
+        """Make this guest, which has seen no program yet, the one of a login: `settings` hold from now on.
+
+        Raises `BackendError` if `files` cannot be put in place within `deadline` seconds; the caller closes it then.
+        """
+        self._settings = settings
+        if files:
+            try:
+                async with asyncio.timeout(deadline):
+                    await self.write_files(files)
+            except TimeoutError as error:
+                raise _unreachable(error, f"no answer within {deadline:g} s{self._link.said()}") from error
 
     async def write_files(self, files: Mapping[str, FileValue], *, mode: int = 0o600) -> None:
         """Put `files` in place, one after the other; raises `BackendError` at the first that cannot be."""

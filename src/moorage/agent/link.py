@@ -168,6 +168,11 @@ class AgentLink(asyncio.BufferedProtocol):
         return await asyncio.shield(self._ended)
 
     @property
+    def features(self) -> frozenset[str]:
+        """What the agent can do; nothing before its HELLO."""
+        return self._hello.result().features if self._hello.done() else frozenset()
+
+    @property
     def is_alive(self) -> bool:
         """The stream has neither ended nor been told to."""
         return not self._ended.done() and not self._closed_by_us and self._cause is None

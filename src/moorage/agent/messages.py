@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from moorage.agent.frames import MAX_WINDOW, ProtocolError
+from moorage.config.sections.names import INTERNAL_SFTP
 from moorage.gateway.model import (
     Address,
     AgentSocket,
     ExitStatus,
+    Jail,
     ListenSpec,
     Program,
     ProgramKind,
@@ -29,8 +31,8 @@ from moorage.gateway.model import (
 )
 
 VERSION: Final = 1
-INTERNAL_SFTP: Final = "internal-sftp"
-"""The subsystem value that means: the agent's built-in SFTP server."""
+JAIL_FEATURE: Final = "sftp-jail"
+"""What an agent's HELLO names that can hold SFTP clients to rules."""
 
 _MAX_TEXT: Final = 500
 """How much of a guest's message is worth showing."""
@@ -110,10 +112,20 @@ def open_program(program: Program, settings: GuestSettings) -> dict[str, Any]:
             if name not in settings.subsystems:
                 raise Unsendable("There is no such subsystem here.")
             path = settings.subsystems[name]
-            if path is None or path == INTERNAL_SFTP:
-                return {k: v for k, v in message.items() if k in ("env", "user", "cwd")} | {"kind": "sftp"}
+            if program.jail is not None or path is None or path == INTERNAL_SFTP:
+                sftp = {k: v for k, v in message.items() if k in ("env", "user", "cwd")} | {"kind": "sftp"}
+                return sftp if program.jail is None else sftp | {"jail": _jail(program.jail)}
             message |= {"mode": "argv", "argv": [_base64(_encoded(path))]}
     return message
+
+
+def _jail(jail: Jail) -> dict[str, Any]:
+    return {
+        "root": _base64(_encoded(jail.root or "/")),
+        "readOnly": jail.read_only,
+        "hidden": list(jail.hidden),
+        "quota": jail.quota_bytes,
+    }
 
 
 def open_file(path: str, mode: int, user: str) -> dict[str, Any]:

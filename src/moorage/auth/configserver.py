@@ -76,12 +76,17 @@ class ConfigHook:
             self._client = WebClient(endpoint_of(config.configserver))
         except ValueError as error:
             raise ConfigError(f"configserver: {error}") from error
-        self._hook = Hook(self._client, HookKind.CONFIG, path="", budget=budget, observer=observer, sleep=sleep)
+        secret = config.configserver.secret.get_secret_value().encode()
+        self._is_old = config.configserver.protocol == "0.4"
+        self._hook = Hook(
+            self._client, HookKind.CONFIG, path="", budget=budget, secret=secret, observer=observer, sleep=sleep
+        )
 
     async def resolve(self, attempt: Attempt) -> tuple[AppConfig, Attempt]:
-        said, _ = await self._hook.ask(
-            attempt, wire.login_request(self._sendable(attempt)), _read, confidential=self._is_confidential(attempt)
+        body = (
+            wire.old_request(attempt, is_config=True) if self._is_old else wire.login_request(self._sendable(attempt))
         )
+        said, _ = await self._hook.ask(attempt, body, _read, confidential=self._is_confidential(attempt))
         structlog.get_logger().debug(
             "the configuration server has answered",
             code=Code.CONFIG_RESPONSE,

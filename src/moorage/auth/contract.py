@@ -3,7 +3,7 @@
 A provider answers for one SSH method or for the step after it.  Every provider
 
 * fails closed: it returns a `Verdict` or raises `AuthError`, never anything in between;
-* keeps no state between attempts, so that nothing said about one attempt reaches another;
+* keeps no state between attempts, so that nothing said about one attempt reaches another (a honeypot alone does);
 * may be called concurrently and may be cancelled at any await, which stops all of its work;
 * releases what it shares in ``close``, which is idempotent.
 """
@@ -11,9 +11,10 @@ A provider answers for one SSH method or for the step after it.  Every provider
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from moorage.gateway.model import Address, Attempt, Verdict
+from moorage.gateway.contract import Ask, TicketExchange
+from moorage.gateway.model import Address, Attempt, Metadata, Verdict
 
 
 class PasswordProvider(Protocol):
@@ -36,6 +37,34 @@ class PublicKeyProvider(Protocol):
         """Let go of shared resources; idempotent."""
 
 
+class KeyboardInteractiveProvider(Protocol):
+    """Asks the user whatever it takes (RFC 4256)."""
+
+    async def keyboard_interactive(self, attempt: Attempt, ask: Ask) -> Verdict:
+        """Do the user's answers let him in?  Unknown users are asked the same."""
+
+    async def close(self) -> None:
+        """Let go of shared resources; idempotent."""
+
+
+@runtime_checkable
+class Revoker(Protocol):
+    """A provider whose answers hold what should not outlive a connection."""
+
+    async def revoke(self, metadata: Metadata) -> None:
+        """Make the tokens in `metadata` worthless; takes 10 seconds at most and never raises for a refusal."""
+
+
+class TicketProvider(Protocol):
+    """Accepts Kerberos tickets (RFC 4462 §3)."""
+
+    async def ticket(self, attempt: Attempt, exchange: TicketExchange) -> Verdict:
+        """Does the client hold a ticket that lets it in, and does it vouch for this very attempt?"""
+
+    async def close(self) -> None:
+        """Let go of shared resources; idempotent."""
+
+
 class Authorizer(Protocol):
     """Has the last word after a factor was verified."""
 
@@ -52,6 +81,7 @@ class HookKind(StrEnum):
     PASSWORD = "password"  # noqa: S105  (a name, not a secret)
     PUBLIC_KEY = "pubkey"
     AUTHORIZATION = "authorization"
+    ONE_TIME_PASSWORD = "otp"  # noqa: S105
     CONFIG = "config"
 
 
@@ -70,6 +100,9 @@ class HookObserver(Protocol):
     def decided(self, kind: HookKind, *, retry: bool, success: bool, remote_address: Address) -> None:
         """An authentication or authorisation hook has answered."""
 
+    def took(self, kind: HookKind, *, seconds: float, is_answered: bool) -> None:
+        """A call has ended, with an answer or without."""
+
 
 class Unobserved:
     """An observer that counts nothing."""
@@ -81,4 +114,7 @@ class Unobserved:
         pass
 
     def decided(self, kind: HookKind, *, retry: bool, success: bool, remote_address: Address) -> None:
+        pass
+
+    def took(self, kind: HookKind, *, seconds: float, is_answered: bool) -> None:
         pass

@@ -12,10 +12,13 @@ kind of hash in use: the user's own where he has one, one that cannot match for 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import secrets
 import string
+import sys
+import threading
 from base64 import b64encode
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -128,12 +131,19 @@ def _verify_all(own: PasswordHash | None, others: Iterable[PasswordHash], passwo
     return matched
 
 
+def _step_back() -> None:
+    """Let this thread, and those that argon2 starts from it, have what the event loop leaves of the processors."""
+    if sys.platform == "linux":  # elsewhere this would be about the whole process
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
 class Verifier:
     """Verifies passwords away from the event loop, at most `workers` at a time."""
 
     def __init__(self, workers: int | None = None) -> None:
         count = workers or min(4, os.cpu_count() or 1)
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="password")
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="password", initializer=_step_back)
         self._unmatched: dict[Cost, PasswordHash] = {}
 
     async def matches(self, own: PasswordHash | None, password: bytes, costs: Iterable[Cost]) -> bool:

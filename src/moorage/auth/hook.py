@@ -10,17 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
+from time import monotonic
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import structlog
 
 from moorage.auth.contract import HookKind, HookObserver, Unobserved
 from moorage.auth.wire import WrongAnswer
 from moorage.codes import Code
-from moorage.config.sections.http import HTTPClientConfig
+from moorage.config.sections.http import HookConfig, HTTPClientConfig
 from moorage.errors import AuthError
 from moorage.gateway.model import Attempt
-from moorage.net.http import CallError, Endpoint, NotJson, WebClient, parse_json
+from moorage.net.http import Answer, CallError, Endpoint, NotJson, WebClient, parse_json
+from moorage.webhook.signature import HEADER, sign
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 10.0
@@ -41,6 +44,7 @@ def endpoint_of(block: HTTPClientConfig) -> Endpoint:
         tls_version=block.tls_version,
         curves=block.curves,
         cipher=block.cipher,
+        proxied=isinstance(block, HookConfig) and block.proxy_from_environment,
     )
 
 
@@ -65,9 +69,12 @@ class Hook:
         *,
         path: str,
         budget: timedelta,
+        secret: bytes = b"",
         observer: HookObserver | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """With a `secret` every call is signed, see `moorage.webhook.signature`."""
+        self._secret = secret
         self._client = client
         self._kind = kind
         self._path = path
@@ -119,7 +126,20 @@ class Hook:
         raise AuthError(f"{failure} ({failure.code})", user_text=_USER_TEXT, code=self._error_code) from failure
 
     async def _call(self, body: bytes, read: Callable[[object], _T], confidential: bool) -> _T:
-        answer = await self._client.post(body, path=self._path, confidential=confidential)
+        started, is_answered = monotonic(), False
+        try:
+            headers = {}
+            if self._secret:
+                # The service looks at the last part of the URL's path, wherever that comes from.
+                name = urlsplit(self._client.url).path.rpartition("/")[2] if not self._path else self._path[1:]
+                headers[HEADER] = sign(self._secret, name, body)
+            answer = await self._client.post(body, path=self._path, confidential=confidential, headers=headers)
+            is_answered = True
+        finally:
+            self._observer.took(self._kind, seconds=monotonic() - started, is_answered=is_answered)
+        return self._read(answer, read)
+
+    def _read(self, answer: Answer, read: Callable[[object], _T]) -> _T:
         if answer.status != 200:
             # Retrying is for what may pass by itself: a broken or busy server.
             raise CallError(

@@ -18,6 +18,7 @@ class HookMetrics:
         self._metrics = metrics
         self._country = country
         for kind in hooks_of(config):
+            metrics.expect(m.HOOK_DURATION, webhook=kind, outcome="answered")
             if kind is HookKind.CONFIG:
                 metrics.expect(m.CONFIG_REQUESTS, retry="0")
                 continue
@@ -42,6 +43,10 @@ class HookMetrics:
         outcome = m.AUTH_ACCEPTED if success else m.AUTH_REFUSED
         self._metrics.count(outcome, authtype=kind, retry=_digit(retry), country=self._country(remote_address.host))
 
+    def took(self, kind: HookKind, *, seconds: float, is_answered: bool) -> None:
+        outcome = "answered" if is_answered else "failed"
+        self._metrics.observe(m.HOOK_DURATION, seconds, webhook=kind, outcome=outcome)
+
 
 def hooks_of(config: AppConfig) -> Iterator[HookKind]:
     """The hooks that `config` will have called."""
@@ -50,6 +55,8 @@ def hooks_of(config: AppConfig) -> Iterator[HookKind]:
         yield HookKind.PASSWORD
     if auth.public_key.method == "webhook":
         yield HookKind.PUBLIC_KEY
+    if auth.keyboard_interactive.method == "webhook":
+        yield HookKind.ONE_TIME_PASSWORD
     if auth.authz.method == "webhook":
         yield HookKind.AUTHORIZATION
     if config.configserver.url:

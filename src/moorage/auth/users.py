@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from moorage.auth.hashes import Verifier
 from moorage.auth.keys import is_among
+from moorage.auth.totp import Codes
 from moorage.auth.usersfile import User, Users, read_users
 from moorage.codes import Code
 from moorage.errors import AuthError, ConfigError
-from moorage.gateway.model import Attempt, Verdict
+from moorage.gateway.contract import Ask
+from moorage.gateway.model import Attempt, Prompt, Round, Verdict
+
+_CODE: Final = Round(prompts=(Prompt("One-time password: "),))
 
 _Signature = tuple[int, int, int, int, int]
 
@@ -28,10 +34,12 @@ class UsersAuthenticator:
     or cannot be read nobody gets in: `AuthError`.
     """
 
-    def __init__(self, path: Path, *, verifier: Verifier | None = None) -> None:
+    def __init__(self, path: Path, *, verifier: Verifier | None = None, clock: Callable[[], float] = time.time) -> None:
         """Reads `path`; raises `ConfigError` if it cannot be used."""
         self._path = path
         self._verifier = verifier or Verifier()
+        self._clock = clock
+        self._codes = Codes()
         self._reloading = asyncio.Lock()
         try:
             self._users, status = read_users(path)
@@ -53,9 +61,31 @@ class UsersAuthenticator:
         user = _enabled(await self._current(), attempt.username)
         return _accepted(user) if is_among(key, user.keys if user else ()) and user else Verdict(False)
 
+    async def keyboard_interactive(self, attempt: Attempt, ask: Ask) -> Verdict:
+        """Asks for the one-time password of the moment; a user without a secret is asked in vain."""
+        (code,) = await ask(_CODE)
+        user = _enabled(await self._current(), attempt.username)
+        accepted = self._codes.accepts(attempt.username, user.totp if user else None, code, now=self._clock())
+        return _accepted(user) if user and accepted else Verdict(False, reason="the one-time password is not the one")
+
+    async def required(self, attempt: Attempt) -> Sequence[Sequence[str]]:
+        """The user's own lists of methods; none for one without."""
+        user = _enabled(await self._current(), attempt.username)
+        return user.methods if user else ()
+
     async def knows(self, name: str) -> bool:
         """Is there a user of this name who is not disabled?"""
         return _enabled(await self._current(), name) is not None
+
+    async def verdict_on(self, name: str) -> Verdict:
+        """What is attached to a user who is in the file and not disabled; a refusal for everybody else."""
+        user = _enabled(await self._current(), name)
+        return _accepted(user) if user is not None else Verdict(False)
+
+    async def principals_of(self, name: str) -> Sequence[str] | None:
+        """The principals of certificates that are good for this user; None if the file says nothing about them."""
+        user = _enabled(await self._current(), name)
+        return user.principals if user is not None else None
 
     async def close(self) -> None:
         self._verifier.close()

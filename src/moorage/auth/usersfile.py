@@ -8,6 +8,9 @@ names like any other::
         password: $argon2id$v=19$…        # or bcrypt
         keys:
           - ssh-ed25519 AAAA… mia@laptop
+        principals: [mia, team-blue]      # of certificates, for auth.publicKey.certificates
+        totp: GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ   # the secret of one-time passwords
+        authenticationMethods: ["publickey,keyboard-interactive"]
         disabled: false
         environment: {LANG: C.UTF-8, TOKEN: {value: t0k, sensitive: true}}
         metadata: {team: blue}
@@ -22,7 +25,7 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, TypeVar
@@ -31,8 +34,10 @@ import yaml
 
 from moorage.auth.hashes import DEFAULT_COST, Cost, PasswordHash, parse_hash
 from moorage.auth.keys import PublicKey, parse_key
+from moorage.auth.totp import Secret
 from moorage.codes import Code
 from moorage.errors import ConfigError
+from moorage.gateway.factors import METHODS
 from moorage.gateway.model import Metadata, TextValue
 
 LARGEST_FILE: Final = 16 * 1024 * 1024
@@ -42,6 +47,17 @@ _MOST_KINDS_OF_HASH: Final = 4
 
 _HTPASSWD_LINE: Final = re.compile(r"[^:\s][^:]*:\S+")
 _HEADER: Final = "# Users of Moorage.  `moorage users` rewrites this file: comments are not kept.\n"
+
+_PARTS: Final = {
+    "password",
+    "keys",
+    "principals",
+    "totp",
+    "authenticationMethods",
+    "disabled",
+    "metadata",
+    "environment",
+}
 
 _T = TypeVar("_T")
 
@@ -57,6 +73,11 @@ class User:
     keys: tuple[PublicKey, ...] = ()
     disabled: bool = False
     metadata: Metadata = field(default_factory=Metadata)
+    principals: tuple[str, ...] | None = None
+    """Patterns of certificates' principals; None if the file has no such entry."""
+    totp: Secret | None = None
+    methods: tuple[tuple[str, ...], ...] = ()
+    """Lists of methods, one of which must succeed as a whole; empty: what the configuration says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +184,23 @@ def _user(name: str, node: yaml.Node) -> User:
     password: PasswordHash | None = None
     keys: list[PublicKey] = []
     disabled = False
+    principals: tuple[str, ...] | None = None
+    totp: Secret | None = None
+    methods: tuple[tuple[str, ...], ...] = ()
     texts: dict[str, dict[str, TextValue]] = {}
-    for part, value in _entries(node, name, only={"password", "keys", "disabled", "metadata", "environment"}):
+    for part, value in _entries(node, name, only=_PARTS):
         where = f"{name}.{part}"
         match part:
             case "password":
                 password = _read(value, where, parse_hash) if _text(value, where) else None
             case "keys":
-                items = value.value if isinstance(value, yaml.SequenceNode) else [value] if _text(value, where) else []
-                keys = [_read(item, f"{where}[{index}]", parse_key) for index, item in enumerate(items)]
+                keys = [_read(item, f"{where}[{n}]", parse_key) for n, item in enumerate(_items(value, where))]
+            case "principals":
+                principals = tuple(_text(item, f"{where}[{n}]") for n, item in enumerate(_items(value, where)))
+            case "totp":
+                totp = _read(value, where, Secret.parse) if _text(value, where) else None
+            case "authenticationMethods":
+                methods = tuple(_read(item, where, parse_methods) for item in _items(value, where))
             case "disabled":
                 disabled = _read(value, where, _bool)
             case _:
@@ -180,7 +209,16 @@ def _user(name: str, node: yaml.Node) -> User:
         with _located(node.start_mark.line + 1, f"{name}.environment"):
             check_environment_name(key)
     attached = Metadata(metadata=texts.get("metadata", {}), environment=texts.get("environment", {}))
-    return User(name, password, tuple(keys), disabled, attached)
+    return User(name, password, tuple(keys), disabled, attached, principals, totp, methods)
+
+
+def parse_methods(text: str) -> tuple[str, ...]:
+    """One list of methods, as ``publickey,password``; raises `ValueError`."""
+    methods = tuple(method.strip() for method in text.split(","))
+    for method in methods:
+        if method not in METHODS:
+            raise ValueError(f"{method!r} is not a method; methods are {', '.join(METHODS)}")
+    return methods
 
 
 def check_environment_name(name: str) -> None:
@@ -212,6 +250,14 @@ def _entries(node: yaml.Node, where: str, only: set[str] | None = None) -> Itera
             _wrong(key_node, where, f"unknown key {key!r}; known are {', '.join(sorted(only))}")
         seen.add(key)
         yield key, value
+
+
+def _items(node: yaml.Node, where: str) -> Sequence[yaml.Node]:
+    """The items of a list; a text counts as a list of one, an empty one as none."""
+    if isinstance(node, yaml.SequenceNode):
+        items: Sequence[yaml.Node] = node.value
+        return items
+    return [node] if _text(node, where) else []
 
 
 def _text(node: yaml.Node, where: str) -> str:
@@ -255,6 +301,12 @@ def _plain(user: User) -> dict[str, Any]:
         plain["password"] = user.password.text
     if user.keys:
         plain["keys"] = [str(key) for key in user.keys]
+    if user.principals is not None:
+        plain["principals"] = list(user.principals)
+    if user.totp:
+        plain["totp"] = user.totp.text
+    if user.methods:
+        plain["authenticationMethods"] = [",".join(methods) for methods in user.methods]
     if user.disabled:
         plain["disabled"] = True
     for part in ("environment", "metadata"):

@@ -14,6 +14,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
+from moorage.gateway.factors import METHODS
 from moorage.gateway.model import Attempt, FileValue, Metadata, TextValue, Verdict
 
 _T = TypeVar("_T")
@@ -33,9 +34,29 @@ def password_request(attempt: Attempt, password: bytes) -> bytes:
     return _encoded(_opening(attempt) | {"passwordBase64": b64encode(password).decode()})
 
 
-def public_key_request(attempt: Attempt, key: str) -> bytes:
-    """The body for ``/pubkey``; `key` is type, space, base64."""
-    return _encoded(_opening(attempt) | {"publicKey": key})
+def old_request(attempt: Attempt, *, is_config: bool = False, **more: str) -> bytes:
+    """A body as release 0.4 sent it: the address without its port, the connection's id also as the session's."""
+    address = "remoteAddr" if is_config else "remoteAddress"
+    number = attempt.connection_id
+    opening = {"username": attempt.username, address: attempt.remote_address.host}
+    return _encoded(opening | {"connectionId": number, "sessionId": number} | more)
+
+
+def old_password_request(attempt: Attempt, password: bytes) -> bytes:
+    """The body for ``/password`` of release 0.4."""
+    return old_request(attempt, passwordBase64=b64encode(password).decode())
+
+
+def public_key_request(attempt: Attempt, key: str, certificate: Mapping[str, object] | None = None) -> bytes:
+    """The body for ``/pubkey``; `key` is type, space, base64.  A verified `certificate` is described beside it."""
+    described = {"caCertificate": certificate} if certificate is not None else {}
+    return _encoded(_opening(attempt) | {"publicKey": key} | described)
+
+
+def one_time_password_request(attempt: Attempt, code: str) -> bytes:
+    """The body for ``/otp``, which is ours: what the login has proved so far, and the code."""
+    name = attempt.authenticated_username
+    return _encoded(_opening(attempt) | ({"authenticatedUsername": name} if name else {}) | {"otp": code})
 
 
 def login_request(attempt: Attempt) -> bytes:
@@ -103,7 +124,8 @@ def read_verdict(answer: object) -> Verdict:
     fields = _fields(answer, "the answer")
     success = _bool(fields.get("success"), "success")
     attached = read_attached(answer)
-    return Verdict(True, *attached) if success else Verdict(False)
+    further = _methods(fields.get("furthermethods"))
+    return Verdict(True, *attached, further=further) if success else Verdict(False)
 
 
 def read_attached(answer: object) -> tuple[str, Metadata]:
@@ -168,6 +190,15 @@ def _file_value(value: object, where: str) -> FileValue:
     except (binascii.Error, ValueError):
         raise WrongAnswer(f"a value in {where} is not base64") from None
     return FileValue(content, text.sensitive)
+
+
+def _methods(value: object) -> tuple[str, ...]:
+    """What a hook demands on top; a name that is not a method could never succeed."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > len(METHODS) or not all(method in METHODS for method in value):
+        raise WrongAnswer(f"furtherMethods is not a list of methods; methods are {', '.join(METHODS)}")
+    return tuple(value)
 
 
 def _string(value: object, where: str) -> str:

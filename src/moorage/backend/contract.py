@@ -48,6 +48,13 @@ class Prepares(Protocol):
         """Start what runs beside the guests.  Returns at once; failures are logged, never raised."""
 
 
+class Reconfigurable(Protocol):
+    """A backend for which it matters what the configuration of coming logins is, such as one with a pool."""
+
+    def reconfigure(self, config: AppConfig) -> None:
+        """The configuration was read again.  Returns at once; failures are logged, never raised."""
+
+
 class CleanUps:
     """Work that must be finished although the one who asked for it is cancelled."""
 

@@ -46,6 +46,12 @@ class Backends:
             if prepare is not None:
                 await prepare(config)
 
+    def reconfigure(self, config: AppConfig) -> None:
+        """Tell the configured backend what logins from now on come with; raises `ConfigError` if there is none."""
+        reconfigure = getattr(self.get(config.backend), "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(config)
+
     async def close(self) -> None:
         """Close every backend; idempotent."""
         while self._made:

@@ -19,7 +19,10 @@ _SUMMARIES: Final = {
     "serve": "Run the server.",
     "check": "Say what a configuration means, or what is wrong with it.",
     "healthcheck": "Ask a running server whether it takes logins.",
+    "sessions": "List and end the connections of a running server.",
+    "audit": "List, show, play, search, export and verify recordings.",
     "users": "Add, list and remove users in a local file.",
+    "agent-image": "Write the image from which pods get our agent.",
     "auth-server": "Answer webhooks, to try things out.",
 }
 

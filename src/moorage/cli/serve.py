@@ -81,12 +81,17 @@ def _stream(settings: LogConfig) -> Target:
 
 
 def _syslog(settings: SyslogConfig) -> Target:
+    from moorage.config import read_pem
     from moorage.config.sections.names import SYSLOG_FACILITIES
-    from moorage.syslog import Syslog
+    from moorage.net.tls import client_context
+    from moorage.syslog import Syslog, Where
 
+    is_tls = Where.parse(settings.destination).transport == "tls"
     return Syslog(
         settings.destination,
         facility=SYSLOG_FACILITIES.index(settings.facility),
         tag=settings.tag,
         with_pid=settings.pid,
+        is_rfc_5424=settings.format == "rfc5424" if settings.format else None,
+        tls=client_context(ca=read_pem(settings.cacert) if settings.cacert else "") if is_tls else None,
     )

@@ -120,6 +120,7 @@ def list_users(file: Path | None, config: Path | None) -> None:
     for user in users.by_name.values():
         ways = [user.password.cost.algorithm] if user.password else []
         ways += [_count(user.keys)] if user.keys else []
+        ways += ["one-time passwords"] if user.totp else []
         state = "disabled" if user.disabled else ", ".join(ways) or "no way to log in"
         click.echo(f"{user.name}\t{state}")
         for key in user.keys:
@@ -165,6 +166,41 @@ def passwd(name: str, file: Path | None, config: Path | None, password_stdin: bo
 
         _change(path, change)
     click.echo(f"Set the password of {name}.")
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  moorage users totp mia --file users.yaml
+  moorage users totp mia --file users.yaml --remove"""
+)
+@click.argument("name")
+@_place
+@click.option("--issuer", default="Moorage", show_default=True, help="The name that the authenticator shows.")
+@click.option("--remove", "is_removed", is_flag=True, help="Take the one-time passwords away again.")
+def totp(name: str, file: Path | None, config: Path | None, issuer: str, is_removed: bool) -> None:
+    """Give the user NAME one-time passwords, and show the code for his authenticator.
+
+    A secret that NAME had counts no more.  They are asked for where auth.keyboardInteractive.method is totp; the
+    user's authenticationMethods, or those of the configuration, say together with what.
+    """
+    from moorage.auth.totp import Secret
+
+    secret = None if is_removed else Secret.fresh()
+
+    def change(users: Mapping[str, User]) -> Mapping[str, User]:
+        return {**users, name: replace(_existing(users, name, path), totp=secret)}
+
+    with _explained():
+        path = _users_file(file, config, must_exist=True)
+        _change(path, change)
+    if secret is None:
+        click.echo(f"Took the one-time passwords of {name} away.")
+        return
+    import segno
+
+    segno.make(secret.url(name, issuer), error="m").terminal(compact=True)
+    click.echo(f"Secret of {name}: {secret.text}")
 
 
 @contextmanager

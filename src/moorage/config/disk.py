@@ -13,6 +13,7 @@ from typing import Final
 
 PEM_MARK: Final = "-----"
 MAX_PEM_BYTES: Final = 1024 * 1024
+MAX_KUBECONFIG_BYTES: Final = 1024 * 1024
 
 
 def is_inline_pem(value: str) -> bool:
@@ -97,6 +98,25 @@ class Disk:
         except OSError as error:
             return _said(error)
         return "" if os.access(path, os.R_OK) else "permission denied"
+
+    def kubeconfig(self, path: str, context: str) -> str:
+        """Is `path` a kubeconfig file that has `context`, or a current context if that is empty?"""
+        if not self._look or (wrong := self.file(path)):
+            return wrong if self._look else ""
+        import yaml
+
+        try:
+            with Path(path).open("rb") as file:
+                document = yaml.safe_load(file.read(MAX_KUBECONFIG_BYTES).decode())
+        except (OSError, ValueError, yaml.YAMLError):
+            return "is not a YAML file"
+        if not isinstance(document, dict) or not isinstance(document.get("contexts"), list):
+            return "is not a kubeconfig file: it has no list of contexts"
+        names = [entry.get("name") for entry in document["contexts"] if isinstance(entry, dict)]
+        name = context or document.get("current-context")
+        if not name:
+            return "has no current context"
+        return "" if name in names else f"has no context {name!r}"
 
     def directory(self, path: str, *, writable: bool = False) -> str:
         """Is `path` a directory, and if asked, one that can be written to?"""

@@ -24,7 +24,7 @@ from moorage.config.unsupported import not_built
 
 ANSWER: Final = "config webhook"
 
-_SERVER_SECTIONS: Final = ("ssh", "configserver", "auth", "log", "metrics", "geoip", "audit", "health")
+_SERVER_SECTIONS: Final = ("ssh", "configserver", "auth", "log", "metrics", "geoip", "audit", "health", "tracing")
 _DISK: Final = Disk()
 _NOTHING: Final = Disk(look=False)
 """For sections without effect on a login: what they name is not worth a look."""

@@ -100,7 +100,9 @@ def _guests(config: AppConfig) -> str:
             return f"docker at {config.docker.connection.host}, image {image}"
         case "kubernetes":
             namespace = config.kubernetes.pod.metadata.get("namespace", "")
-            return f"kubernetes at {config.kubernetes.connection.host}, namespace {namespace}"
+            connection = config.kubernetes.connection
+            where = f"as {connection.kubeconfig} says" if connection.kubeconfig else f"at {connection.host}"
+            return f"kubernetes {where}, namespace {namespace}"
         case "sshproxy":
             return f"sshproxy at {config.sshproxy.server}:{config.sshproxy.port}"
         case "sandbox":

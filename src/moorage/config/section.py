@@ -30,6 +30,10 @@ _SPELLINGS: Final = {
     "require_2fa": "require2FA",
     "maxmind_geoip2_file": "maxmind-geoip2-file",
     "x11_forwarding_mode": "x11ForwardingMode",
+    "start_tls": "startTLS",
+    "bind_dn": "bindDN",
+    "user_dn": "userDN",
+    "proxy_protocol_allowed_cidrs": "proxyProtocolAllowedCIDRs",
 }
 
 

@@ -97,6 +97,11 @@ def any_path(patterns: Iterable[str], path: bytes) -> bool:
     return any(isinstance(p, PathPattern) and p.matches(path) for p in map(parse_pattern, patterns))
 
 
+def matches_wildcards(pattern: str, text: str) -> bool:
+    """Does all of `text` fit `pattern`, where ``*`` stands for any characters and ``?`` for one?"""
+    return _fits(pattern, text)
+
+
 def address_in(host: str) -> Literal | None:
     """The address that `host` is, IPv4 where it is mapped into IPv6; None for a name."""
     if len(host) > LONGEST_HOST:

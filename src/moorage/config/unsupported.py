@@ -24,29 +24,30 @@ class NotBuilt:
     mend: str = ""
 
 
-def _records(config: AppConfig) -> bool:
-    return config.audit.enable and config.audit.format != "none" and config.audit.storage != "none"
+def _to_s3(config: AppConfig) -> bool:
+    return config.audit.enable and config.audit.format != "none" and config.audit.storage == "s3"
+
+
+def _in_pods(config: AppConfig) -> bool:
+    return config.backend == "kubernetes" and config.kubernetes.pod.mode == "session"
 
 
 NOT_BUILT: Final = (
-    NotBuilt(("backend",), lambda c: c.backend == "kubernetes", "the backend kubernetes", "use docker or sandbox"),
+    NotBuilt(
+        ("kubernetes", "pod", "disableAgent"),
+        lambda c: _in_pods(c) and c.kubernetes.pod.disable_agent,
+        "a pod for each program without an agent",
+        "leave it out: our agent is put into any image",
+    ),
+    NotBuilt(
+        ("kubernetes", "pod", "agent"),
+        lambda c: _in_pods(c) and c.kubernetes.pod.agent != "moorage",
+        "a pod for each program with the image's own agent",
+        "use moorage: our agent is put into any image",
+    ),
     NotBuilt(("backend",), lambda c: c.backend == "sshproxy", "the backend sshproxy", "use docker or sandbox"),
-    NotBuilt(("audit", "enable"), _records, "recording", "set it to false"),
-    NotBuilt(("geoip", "provider"), lambda c: c.geoip.provider == "maxmind", "the provider maxmind", "use dummy"),
     NotBuilt(
-        ("auth", "password", "method"),
-        lambda c: c.auth.password.method == "kerberos",
-        "Kerberos for passwords",
-        "use webhook or users",
-    ),
-    NotBuilt(
-        ("auth", "gssapi", "method"), lambda c: c.auth.gssapi.method == "kerberos", "Kerberos tickets", "remove it"
-    ),
-    NotBuilt(
-        ("auth", "keyboardInteractive", "method"),
-        lambda c: c.auth.keyboard_interactive.method == "oauth2",
-        "OAuth2",
-        "remove it",
+        ("audit", "s3", "acl"), lambda c: _to_s3(c) and bool(c.audit.s3.acl), "a canned ACL", "use a bucket policy"
     ),
 )
 

@@ -71,6 +71,8 @@ class Admission:
             Cause.AUTH_FAILED: rules.auth_failed,
             Cause.NO_AUTH: rules.no_auth,
             Cause.GRACE_EXCEEDED: rules.grace_exceeded,
+            Cause.PROTOCOL_ERROR: rules.protocol_error,
+            Cause.INTERNAL_ERROR: rules.internal_error,
         }
         if self._is_exempt(host):
             return None
@@ -117,10 +119,11 @@ class Ticket:
             self._is_starting = False
             self._admission.starting.remove(self._source)
 
-    def give_back(self, *, failures: int = 0, is_our_doing: bool = False) -> Penalty | None:
+    def give_back(self, *, failures: int = 0, fault: Cause | None = None, is_our_doing: bool = False) -> Penalty | None:
         """The connection is gone; what it has earned its source.  Idempotent.
 
-        Without a login it costs: `failures` are refused attempts, `is_our_doing` spares the source.
+        Without a login it costs: `failures` are refused attempts, `fault` is why we have ended it, `is_our_doing`
+        spares the source.
         """
         if not self._is_open:
             return None
@@ -135,8 +138,10 @@ class Ticket:
         grace = self._admission.config.login_grace_time.total_seconds()
         if self._admission.clock() - self._since >= grace:
             cause = Cause.GRACE_EXCEEDED
+        elif fault is Cause.INTERNAL_ERROR:
+            cause = fault
         else:
-            cause = Cause.AUTH_FAILED if failures else Cause.NO_AUTH
+            cause = Cause.AUTH_FAILED if failures else fault or Cause.NO_AUTH
         return self._admission.penalise(self._host, self._source, cause)
 
 

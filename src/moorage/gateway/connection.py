@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,9 +19,10 @@ import structlog
 from moorage.codes import Code
 from moorage.config import AppConfig
 from moorage.config.sections.ssh import SSHConfig
-from moorage.errors import AuthError, BackendError, Failure, Refused
+from moorage.errors import BackendError, Failure, Refused
 from moorage.gateway import events
 from moorage.gateway.admission import Admission, Ticket
+from moorage.gateway.attempts import Attempts
 from moorage.gateway.contract import (
     Accepted,
     Authenticator,
@@ -34,12 +35,13 @@ from moorage.gateway.contract import (
     Transport,
 )
 from moorage.gateway.forwarding import Forwarding
-from moorage.gateway.model import Address, Attempt, ConnectionId, ListenSpec, Login, Target, Verdict
+from moorage.gateway.model import Address, Attempt, ConnectionId, ListenSpec, Login, Target
 from moorage.gateway.policy import Policy
+from moorage.gateway.recording import Recorder
+from moorage.gateway.restricting import recorded, restricted
 from moorage.gateway.session import Session
-
-_KEYS_REMEMBERED = 64
-"""Answers about public keys kept per connection; the oldest goes first."""
+from moorage.gateway.timekeeping import Timekeeper
+from moorage.net.penalties import Cause
 
 _LAST_WORDS = 2.0
 """Seconds that a client has to ask for, or to hear of the end of, a program when there is no guest (any more)."""
@@ -64,6 +66,7 @@ class Gateway:
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], ConnectionId] = new_connection_id,
         admission: Admission | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.config = config
         self.authenticator = authenticator
@@ -73,6 +76,7 @@ class Gateway:
         self._listeners = listeners
         self._new_id = new_id
         self._admission = admission or Admission(config.ssh)
+        self.recorder = recorder
         self._connections: dict[Connection, asyncio.Task[None]] = {}
         self._is_draining = False
 
@@ -82,7 +86,10 @@ class Gateway:
         return tuple(self._connections)
 
     def connect(self, peer: Address, local: Address | None = None) -> Connection:
-        """A TCP connection was accepted.  Raises `Refused` while the server drains, by limits and by penalties."""
+        """A TCP connection was accepted.
+
+        Raises `Refused` while the server drains, by limits, by penalties, and where it must be recorded and cannot.
+        """
         del local  # which listener it came in by does not matter yet
         if self._is_draining:
             raise Refused("the server is shutting down", user_text="The server is shutting down.")
@@ -93,7 +100,12 @@ class Gateway:
             self._tell_refused(identifier, peer, str(refused))
             raise
         listeners = [make(identifier, peer) for make in self._listeners]
-        connection = Connection(self, identifier, peer, listeners, ticket)
+        try:
+            connection = Connection(self, identifier, peer, listeners, ticket)
+        except Refused as refused:
+            ticket.give_back(is_our_doing=True)
+            self._tell_refused(identifier, peer, str(refused))
+            raise
         task = asyncio.create_task(connection.run(), name=f"conn/{identifier}")
         self._connections[connection] = task
         task.add_done_callback(lambda _: self._connections.pop(connection, None))
@@ -134,7 +146,8 @@ class Gateway:
 class Connection:
     """One SSH connection as the gateway sees it; made by `Gateway.connect`.
 
-    `disconnect` is set by the SSH room: called with a text, it ends the connection.
+    Two things are set by the SSH room: `disconnect`, called with a text, ends the connection; `activity` counts
+    what moves on its channels.
     """
 
     def __init__(
@@ -148,16 +161,22 @@ class Connection:
         self.id = identifier
         self.peer = peer
         self.disconnect: Callable[[str], None] | None = None
+        self.activity: Callable[[], int] = lambda: 0
         self.log = structlog.get_logger().bind(connectionId=identifier, remoteAddr=peer.host)
         self._gateway = gateway
+        self.recording = gateway.recorder.record(identifier, peer, self.end) if gateway.recorder else None
         self._listeners = list(listeners)
-        self._client_version = ""
-        self._accepted: tuple[str, Attempt] | None = None
+        self._username = ""
         self._ticket = ticket
-        self._failures = 0
-        self._refused_keys = 0
-        self._unheard = 0
-        self._keys: dict[tuple[str, str], tuple[Attempt, Verdict]] = {}
+        self.attempts = Attempts(
+            Attempt(identifier, peer, "", ""),
+            gateway.authenticator,
+            ticket,
+            config=lambda: gateway.config,
+            emit=self.emit,
+            log=self.log,
+            tells_secrets=self.recording is not None and self.recording.wanted.passwords,
+        )
         loop = asyncio.get_running_loop()
         self._authenticated: asyncio.Future[None] = loop.create_future()
         self._gone: asyncio.Future[BaseException | None] = loop.create_future()
@@ -169,6 +188,7 @@ class Connection:
         self._idle = asyncio.Event()
         self._idle.set()
         self._is_draining = False
+        self._timekeeper: Timekeeper | None = None
         self._waiting: list[Progress] = []
         self._progress_line = ""
         self.emit(events.ConnectionOpened(remote_address=peer))
@@ -183,94 +203,21 @@ class Connection:
         """True once the connection is gone."""
         return self._gone.done()
 
-    @property
-    def methods(self) -> Sequence[str]:
-        """The authentication methods to offer, in order."""
-        return self._gateway.authenticator.methods
-
-    def identified(self, client_version: str) -> None:
-        """The client has sent its identification line (RFC 4253 §4.2)."""
-        self._client_version = client_version
-
-    def tries_left(self) -> int:
-        """How many more refusals this connection may have; at 0 it is to be disconnected."""
-        config = self._gateway.config.ssh
-        return max(0, min(config.max_auth_tries - self._failures, config.max_key_queries - self._refused_keys))
-
-    async def password(self, username: str, password: bytes) -> bool:
-        """Does this password, and then the authorisation, let `username` in?"""
-        attempt = self._attempt(username)
-        verdict, reason = await self._ask(self._gateway.authenticator.password(attempt, password))
-        return await self._decide("password", attempt, verdict, reason)
-
-    async def public_key(self, username: str, key: str) -> bool:
-        """Would this key be accepted, if possession of it were proved?  Asked once per name and key."""
-        known = self._keys.get((username, key))
-        if known is None:
-            attempt = self._attempt(username)
-            verdict, reason = await self._ask(self._gateway.authenticator.public_key(attempt, key))
-            if verdict is None:  # an unreachable service may be back for the next try
-                self._refused("publickey", attempt, reason, available=False, is_key=True)
-                return False
-            while len(self._keys) >= _KEYS_REMEMBERED:
-                self._keys.pop(next(iter(self._keys)))
-            self._keys[username, key] = known = (attempt, verdict)
-        attempt, verdict = known
-        if not verdict.success:
-            self._refused("publickey", attempt, "the key is not accepted", is_key=True)
-        return verdict.success
-
-    async def key_verified(self, username: str, key: str) -> bool:
-        """Possession of the key is proved; is the login accepted?"""
-        if not await self.public_key(username, key):
-            return False
-        attempt, verdict = self._keys[username, key]
-        return await self._decide("publickey", attempt, verdict, "")
+    def fingerprinted(self, hassh: str, algorithms: str) -> None:
+        """The client has offered its algorithms, for the first time."""
+        version = self.attempts.client_version
+        self.emit(events.ClientIdentified(version=version, hassh=hassh, algorithms=algorithms))
 
     def logged_in(self, username: str) -> None:
         """Authentication is complete; the guest is opened from now on."""
-        if self._accepted is None or self._accepted[1].username != username:
+        accepted = self.attempts.accepted
+        if accepted is None or accepted[1].username != username:
             raise AssertionError("logged in without an accepted attempt")
         if not self._authenticated.done():
+            self._username = username
+            self.log = self.log.bind(username=username)
             self._ticket.authenticated()
             self._authenticated.set_result(None)
-
-    def _attempt(self, username: str) -> Attempt:
-        return Attempt(self.id, self.peer, self._client_version, username)
-
-    async def _ask(self, answer: Awaitable[Verdict]) -> tuple[Verdict | None, str]:
-        try:
-            return await answer, ""
-        except AuthError as failure:
-            self.log.error(str(failure), code=failure.code)
-            return None, str(failure)
-
-    async def _decide(self, method: str, attempt: Attempt, verdict: Verdict | None, reason: str) -> bool:
-        if verdict is not None and verdict.success:
-            attempt = verdict.applied(attempt)
-            verdict, reason = await self._ask(self._gateway.authenticator.authorize(attempt))
-        if verdict is None or not verdict.success:
-            self._refused(method, attempt, reason, available=verdict is not None)
-            return False
-        if not self._ticket.take_user(attempt.username):
-            self._refused(method, attempt, "ssh.maxConnectionsPerUser is reached", available=False)
-            return False
-        attempt = verdict.applied(attempt)
-        self._accepted = (method, attempt)
-        self.emit(events.AuthAttempted(attempt=attempt, method=method, success=True))
-        return True
-
-    def _refused(
-        self, method: str, attempt: Attempt, reason: str, *, available: bool = True, is_key: bool = False
-    ) -> None:
-        if is_key:
-            self._refused_keys += 1
-        else:
-            self._failures += 1
-        self._unheard += not available
-        self.emit(
-            events.AuthAttempted(attempt=attempt, method=method, success=False, available=available, reason=reason)
-        )
 
     @property
     def limits(self) -> SSHConfig:
@@ -338,20 +285,26 @@ class Connection:
         if self.disconnect is not None and not self._gone.done():
             self.disconnect(text)
 
-    def ended(self, cause: BaseException | None) -> None:
-        """The TCP connection is gone; the guest will be closed.  Idempotent."""
+    def ended(self, cause: BaseException | None, fault: Cause | None = None) -> None:
+        """The TCP connection is gone, by `fault` of the client if it was one; the guest will be closed.  Idempotent."""
         if not self._gone.done():
-            tries = self._failures + self._refused_keys
-            is_our_doing = self._is_draining or tries == self._unheard > 0
-            if penalty := self._ticket.give_back(failures=tries, is_our_doing=is_our_doing):
+            is_our_doing = self._is_draining or self.attempts.is_our_doing
+            tries = self.attempts.tries
+            if penalty := self._ticket.give_back(failures=tries, fault=fault, is_our_doing=is_our_doing):
                 self.emit(events.SourcePenalised(reason=penalty.cause, seconds=penalty.seconds))
             self._gone.set_result(cause)
 
+    def not_understood(self, request: str, payload: bytes, reason: str = "") -> None:
+        """A global request was refused since nobody knows it, or, with a `reason`, since it is malformed."""
+        self.emit(events.RequestNotUnderstood(channel=None, request=request, payload=payload, reason=reason))
+
     def emit(self, event: events.Event) -> None:
-        """Tell the listeners; one that fails hears no more of this connection."""
-        if not self._listeners:
+        """Tell the recording and the listeners; a listener that fails hears no more of this connection."""
+        if not self._listeners and self.recording is None:
             return
         event = replace(event, at=self._gateway.clock())
+        if self.recording is not None:
+            self.recording.heard(event)
         for listener in tuple(self._listeners):
             try:
                 listener(event)
@@ -363,9 +316,12 @@ class Connection:
 
     async def run(self) -> None:
         """The connection from accept to the last trace of its guest."""
+        # What backends and hooks log on behalf of this connection says so, and from the login on for whom.
+        structlog.contextvars.bind_contextvars(connectionId=self.id, remoteAddr=self.peer.host)
         try:
             await _first(self._authenticated, self._gone)
             if self._authenticated.done():
+                structlog.contextvars.bind_contextvars(username=self._username)
                 await self._host()
             else:
                 self.emit(events.HandshakeFailed(reason=str(self._gone.result() or "closed by the client")))
@@ -376,6 +332,7 @@ class Connection:
             self.ended(None)
             self._fail(BackendError("the connection has ended"))
             self.emit(events.ConnectionClosed(reason=str(self._gone.result() or "")))
+            await self.attempts.ended()
 
     async def _host(self) -> None:
         opening = asyncio.create_task(self._open_guest(), name=f"conn/{self.id}/guest")
@@ -399,20 +356,47 @@ class Connection:
             text = failure.user_text if isinstance(failure, Failure) else BackendError("").user_text
             self.end(f"{text} (reference {self.reference})")
 
+    def _keep_time(self, config: AppConfig) -> None:
+        """From where and when a login of `config` may come, or `Refused`; and how long it may last."""
+        policy = Policy(config.security)
+        policy.source(self.peer.host)
+        self._timekeeper = Timekeeper(
+            config.security.time_limits,
+            seconds_allowed=policy.hours(self._gateway.clock()),
+            activity=self.activity,
+            warn=self._warn,
+            clock=asyncio.get_running_loop().time,
+        )
+
+    def _warn(self, line: str) -> None:
+        for session in tuple(self._sessions.values()):
+            session.warn(line)
+
     async def _watch(self, guest: Guest) -> None:
-        """Until the guest is lost or the connection gone; a lost guest ends the connection."""
+        """Until the guest is lost, the login's time over or the connection gone; the first two end the connection."""
         lost = asyncio.create_task(guest.lost(), name=f"conn/{self.id}/lost")
+        waiting: list[asyncio.Future[Any]] = [self._gone, lost]
+        over: asyncio.Task[str] | None = None
+        if self._timekeeper is not None and self._timekeeper.is_needed:
+            over = asyncio.create_task(self._timekeeper.run(), name=f"conn/{self.id}/time")
+            waiting.append(over)
         try:
-            await _first(self._gone, lost)
-            if not self._gone.done():
+            await _first(*waiting)
+            if over is not None and over.done() and not self._gone.done():
+                self._warn(over.result())
+                self.emit(events.TimeLimitReached(reason=over.result()))
+                self.end(over.result())
+            elif not self._gone.done():
                 self.log.warning("The guest was lost", code=Code.GUEST_LOST, cause=str(lost.result() or "it ended"))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LAST_WORDS):
                         await self._idle.wait()
                 self.end(f"The environment has ended (reference {self.reference}).")
         finally:
-            lost.cancel()
-            await asyncio.wait({lost})
+            for task in (lost, over):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.wait({task})
 
     @property
     def reference(self) -> str:
@@ -420,14 +404,16 @@ class Connection:
         return self.id[:12]
 
     async def _open_guest(self) -> Guest:
-        assert self._accepted is not None
-        method, attempt = self._accepted
+        assert self.attempts.accepted is not None
+        method, attempt = self.attempts.accepted
         started = self._gateway.clock()
         backend = ""
         try:
             config, attempt = await self._gateway.source.resolve(attempt)
-            login = Login(attempt, method, config)
+            config = recorded(restricted(config, attempt.restrictions))
             backend = config.backend
+            self._keep_time(config)
+            login = Login(attempt, method, config)
             self._login.set_result(login)
             self.emit(events.LoginAccepted(login=login))
             guest = await self._gateway.backend(backend).open(login, self._progress)
@@ -435,8 +421,10 @@ class Connection:
             raise
         except Exception as error:
             failure = error if isinstance(error, Failure) else BackendError(f"internal error: {error!r}")
-            log = self.log.bind(username=attempt.username, backend=backend, reference=self.reference)
-            if failure is error:
+            log = self.log.bind(backend=backend, reference=self.reference)
+            if isinstance(error, Refused):
+                log.info(str(error), code=error.code)
+            elif failure is error:
                 log.error(str(failure), code=failure.code, cause=str(failure.__cause__ or ""))
             else:
                 log.exception(str(failure), code=Code.SSH_INTERNAL_ERROR)

@@ -14,17 +14,21 @@ under way is kept by the transport, within its window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from moorage.codes import Code
 from moorage.config import AppConfig
+from moorage.errors import Refused
 from moorage.gateway.model import (
     Address,
     Attempt,
     ExitStatus,
     ListenSpec,
     Login,
+    Metadata,
     Program,
+    Round,
     Size,
     Target,
     Verdict,
@@ -167,6 +171,26 @@ class Backend(Protocol):
         """Let go of shared resources once every guest is closed; idempotent."""
 
 
+Ask = Callable[[Round], Awaitable[Sequence[str]]]
+"""Shows a round to the user and returns one answer for each of its prompts, none of them longer than 4,096 characters.
+
+Returns when the user has answered; it is cancelled when the user goes away or tries something else.  Never raises.
+"""
+
+
+class TicketExchange(Protocol):
+    """The tokens of one attempt by Kerberos ticket (RFC 4462 §3).  Each wait is cancelled when the client goes away."""
+
+    async def receive(self) -> bytes:
+        """The client's next token, at most 64 KiB."""
+
+    def send(self, token: bytes) -> None:
+        """Send a token of ours.  Never blocks, never raises."""
+
+    async def proof(self) -> tuple[bytes, bytes]:
+        """What the client vouches for with the finished context, and its MIC of that (§3.5)."""
+
+
 class Authenticator(Protocol):
     """All ways to log in, as one.  Every method fails closed.
 
@@ -185,6 +209,27 @@ class Authenticator(Protocol):
         """May this key log in?  `key` is one authorized_keys line: type, space, base64.
 
         Asked before possession is proved; the answer counts only for a verified signature.
+        """
+
+    async def keyboard_interactive(self, attempt: Attempt, ask: Ask) -> Verdict:
+        """Ask the user, in as many rounds as it takes (RFC 4256).  Answers are never logged or kept.
+
+        Cancelled when the user goes away or tries something else; the server's grace time bounds it.
+        """
+
+    async def ticket(self, attempt: Attempt, exchange: TicketExchange) -> Verdict:
+        """Does the client hold a ticket that lets it in?  (RFC 4462)"""
+
+    async def required(self, attempt: Attempt) -> Sequence[Sequence[str]]:
+        """The lists of methods of which one has to succeed from its beginning to its end; none: any one method.
+
+        An unknown user gets what most users get.
+        """
+
+    async def ended(self, metadata: Metadata) -> None:
+        """The connection is gone for which a method has attached `metadata`: what is in it is to be good for nothing.
+
+        Takes 10 seconds at most.
         """
 
     async def authorize(self, attempt: Attempt) -> Verdict:
@@ -208,3 +253,12 @@ class ConfigSource(Protocol):
 
     async def close(self) -> None:
         """Let go of shared resources; idempotent."""
+
+
+def cannot_jail() -> Refused:
+    """What a guest raises that is to hold an SFTP client to rules (`Program.jail`) and cannot."""
+    return Refused(
+        "security.sftp needs our agent in the guest, which is not there",
+        user_text="SFTP is not available in this environment.",
+        code=Code.SECURITY_SUBSYSTEM_REJECTED,
+    )

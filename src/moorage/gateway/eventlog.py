@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
 import structlog
 
 from moorage.codes import Code
@@ -10,13 +13,21 @@ from moorage.gateway.model import Address, AgentSocket, ConnectionId, ListenSpec
 
 
 def log_events(connection_id: ConnectionId, peer: Address) -> events.Listener:
-    """A listener that writes the life of one connection to the log."""
+    """A listener that writes the life of one connection to the log; every line from the login on names the user."""
     log = structlog.get_logger().bind(connectionId=connection_id, remoteAddr=peer.host)
 
     def heard(event: events.Event) -> None:
+        nonlocal log
         match event:
             case events.ConnectionOpened():
                 log.debug("A client has connected", code=Code.SSH_CONNECTED)
+            case events.ClientIdentified():
+                log.info(
+                    "The client has said what it is",
+                    code=Code.SSH_CLIENT_IDENTIFIED,
+                    version=event.version,
+                    hassh=event.hassh,
+                )
             case events.ConnectionRefused():
                 log.info("A connection was refused", code=Code.SSH_LIMIT_REACHED, reason=event.reason)
             case events.SourcePenalised():
@@ -26,13 +37,17 @@ def log_events(connection_id: ConnectionId, peer: Address) -> events.Listener:
                     reason=event.reason,
                     seconds=round(event.seconds),
                 )
-            case events.AuthAttempted(success=True):
+            case events.AuthAttempted(success=True, further=(_, *_)):
                 log.info(
-                    "The user has authenticated",
-                    code=Code.SSH_AUTH_SUCCESSFUL,
+                    "The user has passed one factor",
+                    code=Code.SSH_AUTH_PARTIAL,
                     username=event.attempt.username,
                     method=event.method,
+                    further=", ".join(event.further),
                 )
+            case events.AuthAttempted(success=True):
+                log = log.bind(username=event.attempt.username)
+                log.info("The user has authenticated", code=Code.SSH_AUTH_SUCCESSFUL, method=event.method)
             case events.AuthAttempted():
                 log.info(
                     "An authentication attempt was refused",
@@ -40,6 +55,7 @@ def log_events(connection_id: ConnectionId, peer: Address) -> events.Listener:
                     username=event.attempt.username,
                     method=event.method,
                     reason=event.reason,
+                    **({"key": key_fingerprint(event.key)} if event.key else {}),
                 )
             case events.HandshakeFailed():
                 log.info("The connection ended before a login", code=Code.SSH_HANDSHAKE_FAILED, reason=event.reason)
@@ -47,7 +63,6 @@ def log_events(connection_id: ConnectionId, peer: Address) -> events.Listener:
                 log.debug(
                     "The login is accepted",
                     code=Code.SSH_HANDSHAKE_SUCCESSFUL,
-                    username=event.login.username,
                     authenticatedUsername=event.login.authenticated_username,
                     backend=event.login.config.backend,
                 )
@@ -110,12 +125,23 @@ def log_events(connection_id: ConnectionId, peer: Address) -> events.Listener:
                 )
             case events.ListenerClosed():
                 log.debug("The guest listens no more", code=Code.SSH_LISTENER_CLOSED, listenerId=event.listener)
+            case events.TimeLimitReached():
+                log.info("The login's time is over", code=Code.SSH_TIME_LIMIT, reason=event.reason)
             case events.ConnectionClosed():
                 log.debug("The connection is closed", code=Code.SSH_DISCONNECTED, reason=event.reason)
             case _:
                 pass
 
     return heard
+
+
+def key_fingerprint(key: str) -> str:
+    """The SHA-256 fingerprint of an authorized_keys line, as OpenSSH writes it."""
+    try:
+        blob = base64.b64decode(key.split(" ")[1], validate=True)
+    except (IndexError, ValueError):
+        return ""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
 def _shown(spec: ListenSpec) -> str:

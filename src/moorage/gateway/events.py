@@ -18,9 +18,15 @@ from moorage.gateway.model import (
     ListenSpec,
     Login,
     Program,
+    ProgramKind,
+    Pty,
+    Round,
     Size,
     Target,
+    X11Display,
 )
+
+Asked = tuple[bytes, bytes] | Pty | X11Display | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,17 @@ class ConnectionOpened(Event):
     """A TCP connection was accepted."""
 
     remote_address: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientIdentified(Event):
+    """The client's program has said what it is and what it can do."""
+
+    version: str
+    """Its identification line (RFC 4253 §4.2)."""
+    hassh: str
+    """A hash of its algorithms, the same for the same program and settings."""
+    algorithms: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +73,37 @@ class SourcePenalised(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthAttempted(Event):
-    """One attempt was decided.  `reason` is empty on success; secrets never stand here."""
+    """One attempt was decided.  `reason` is empty on success."""
 
     attempt: Attempt
     method: str
     success: bool
     available: bool = True
     reason: str = ""
+    further: tuple[str, ...] = ()
+    """Of a success that is not enough: the methods that may come next."""
+    key: str = ""
+    """The public key that was offered: type, space, base64."""
+    password: bytes = field(default=b"", repr=False)
+    """Empty unless the connection is recorded with its passwords."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionsAsked(Event):
+    """The user is shown a round of keyboard-interactive authentication."""
+
+    username: str
+    round: Round
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionsAnswered(Event):
+    """The user has answered it."""
+
+    username: str
+    round: Round
+    answers: tuple[str, ...] = field(repr=False)
+    """Empty texts unless the connection is recorded with its passwords."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +152,29 @@ class RequestDecided(Event):
     detail: str
     granted: bool
     reason: str = ""
+    asked: Asked = None
+    """What was asked for, where `detail` does not say it all: a variable's name and value, a terminal, a display."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestNotUnderstood(Event):
+    """A request of a kind that is not known, or, where there is a `reason`, one that is malformed, was refused."""
+
+    channel: int | None
+    """The session's; None for a global request."""
+    request: str
+    payload: bytes = field(repr=False)
+    """What follows the request's head, as far as it is kept."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramAsked(Event):
+    """A program was asked for; `RequestDecided` says what became of it."""
+
+    channel: int
+    kind: ProgramKind
+    command: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +183,13 @@ class ProgramStarted(Event):
 
     channel: int
     program: Program
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputBegun(Event):
+    """The first byte that a session's program has put out is on its way to the client."""
+
+    channel: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +273,13 @@ class ListenerClosed(Event):
     """A listener accepts no more; not told where it ends with its connection."""
 
     listener: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeLimitReached(Event):
+    """The login's time is over and its connection is being ended: why."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from moorage.gateway import events
 from moorage.gateway.contract import Accepted, Listener, Receiver, Transport
 from moorage.gateway.model import Address, AgentSocket, ListenSpec, Login, Target
 from moorage.gateway.policy import Policy
+from moorage.gateway.recording import ForwardTap
 
 if TYPE_CHECKING:
     from moorage.gateway.connection import Connection
@@ -40,12 +41,15 @@ class Forwarding:
         Raises `Refused` by policy (its code begins with ``SECURITY_``) or with the guest's reason, and
         any other `Failure` where there is no guest.
         """
-        tunnel = Tunnel(self._connection.emit, next(self._forwards))
-        tunnel.receiver = receiver
+        number = next(self._forwards)
+        tunnel = Tunnel(self._connection.emit, number)
+        tap = self._tap(number, is_dialled=True)
+        tunnel.receiver = receiver if tap is None else tap.join(receiver=receiver)
         try:
             await self._ask(lambda policy: policy.dial(target))
             guest = await self._connection.guest(None)
-            tunnel.transport = await guest.dial(target, tunnel)
+            transport = await guest.dial(target, tunnel)
+            tunnel.transport = transport if tap is None else tap.join(transport=transport)
         except Failure as failure:
             self._connection.emit(
                 events.ForwardRefused(target=target, peer=originator, code=failure.code, reason=str(failure))
@@ -101,13 +105,22 @@ class Forwarding:
 
     def _tunnelled(self, listener: int, spec: ListenSpec, accepted: Accepted) -> Accepted:
         def accept(peer: Address | None, transport: Transport) -> Receiver:
-            tunnel = Tunnel(self._connection.emit, next(self._forwards))
-            tunnel.transport = transport
-            tunnel.receiver = accepted(peer, tunnel)
+            number = next(self._forwards)
+            tunnel = Tunnel(self._connection.emit, number)
+            tap = self._tap(number, is_dialled=False)
+            tunnel.transport = transport if tap is None else tap.join(transport=transport)
+            receiver = accepted(peer, tunnel)
+            tunnel.receiver = receiver if tap is None else tap.join(receiver=receiver)
             tunnel.opened(spec, listener, peer)
             return tunnel
 
         return accept
+
+    def _tap(self, number: int, *, is_dialled: bool) -> ForwardTap | None:
+        recording = self._connection.recording
+        if recording is None or not recording.wanted.forwarding:
+            return None
+        return ForwardTap(recording, number, is_dialled=is_dialled)
 
     def _closed(self, number: int) -> None:
         self._listening -= 1

@@ -69,6 +69,47 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True)
+class Restrictions:
+    """What a credential keeps its holder from, beside the configuration; no restriction lifts another."""
+
+    force_command: str | None = None
+    """Runs instead of whatever is asked for; None where the credential names none."""
+    terminal: bool = True
+    forwarding: bool = True
+    """TCP and unix sockets, both ways."""
+    x11_forwarding: bool = True
+    agent_forwarding: bool = True
+    touch_required: bool = True
+    """A security key must have been touched."""
+    verify_required: bool = False
+    """A security key must have verified its user."""
+    targets: tuple[str, ...] | None = None
+    """Where TCP may be forwarded to, written as in ``security.forwarding.allowedTargets``; None: as configured."""
+    listeners: tuple[str, ...] | None = None
+    """Where the client may listen, in the same way."""
+
+    def both(self, other: Restrictions) -> Restrictions:
+        """What is left under both; of two commands the first counts."""
+        return Restrictions(
+            self.force_command if self.force_command is not None else other.force_command,
+            self.terminal and other.terminal,
+            self.forwarding and other.forwarding,
+            self.x11_forwarding and other.x11_forwarding,
+            self.agent_forwarding and other.agent_forwarding,
+            self.touch_required and other.touch_required,
+            self.verify_required or other.verify_required,
+            _common(self.targets, other.targets),
+            _common(self.listeners, other.listeners),
+        )
+
+
+def _common(ours: tuple[str, ...] | None, theirs: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if ours is None or theirs is None:
+        return ours if theirs is None else theirs
+    return tuple(entry for entry in ours if entry in theirs)
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One try to authenticate: who is asking, from where, under which name."""
 
@@ -78,6 +119,7 @@ class Attempt:
     username: str
     authenticated_username: str = ""
     metadata: Metadata = Metadata()
+    restrictions: Restrictions = Restrictions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +129,23 @@ class Verdict:
     success: bool
     authenticated_username: str = ""
     metadata: Metadata = Metadata()
+    restrictions: Restrictions = Restrictions()
+    further: tuple[str, ...] = ()
+    """Methods that must succeed as well, in this order, whatever the configuration asks for."""
+    reason: str = ""
+    """Why not, for the log; never a secret."""
+
+    def after(self, earlier: Verdict) -> Verdict:
+        """Both answers as one: yes if both are, names and metadata of this one before those of `earlier`."""
+        if not (self.success and earlier.success):
+            return Verdict(False, reason=self.reason or earlier.reason)
+        return Verdict(
+            True,
+            self.authenticated_username or earlier.authenticated_username,
+            earlier.metadata.merged(self.metadata),
+            earlier.restrictions.both(self.restrictions),
+            (*earlier.further, *self.further),
+        )
 
     def applied(self, attempt: Attempt) -> Attempt:
         """The attempt as it stands after this answer: names kept unless replaced, metadata merged."""
@@ -94,7 +153,25 @@ class Verdict:
             attempt,
             authenticated_username=self.authenticated_username or attempt.authenticated_username,
             metadata=attempt.metadata.merged(self.metadata),
+            restrictions=attempt.restrictions.both(self.restrictions),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question to a user (RFC 4256 §3.2); `echo` says whether the answer may be seen while it is typed."""
+
+    text: str
+    echo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a user is shown at once: a name, a text, and any number of questions, also none."""
+
+    name: str = ""
+    instruction: str = ""
+    prompts: tuple[Prompt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +229,16 @@ class ProgramKind(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Jail:
+    """What an SFTP client may see and do; see ``security.sftp``."""
+
+    root: str = ""
+    read_only: bool = False
+    hidden: tuple[str, ...] = ()
+    quota_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """What a session wants started.  `command` is the exec text or the subsystem's name; empty for a shell."""
 
@@ -159,6 +246,8 @@ class Program:
     command: bytes = b""
     environment: Mapping[bytes, bytes] = field(default_factory=dict)
     pty: Pty | None = None
+    jail: Jail | None = None
+    """For the subsystem ``sftp``: a guest that cannot hold the client to it refuses."""
 
 
 @dataclass(frozen=True, slots=True)

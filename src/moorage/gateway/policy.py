@@ -10,14 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
+from ipaddress import ip_address, ip_network
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 from moorage.codes import Code
+from moorage.config.hours import parse_window, rest_of
+from moorage.config.sections.names import INTERNAL_SFTP
 from moorage.config.sections.security import SecurityConfig
 from moorage.config.targets import any_host, any_path
 from moorage.errors import Refused
 from moorage.gateway.model import (
     AgentSocket,
+    Jail,
     ListenSpec,
     Program,
     ProgramKind,
@@ -28,6 +34,7 @@ from moorage.gateway.model import (
 )
 
 ORIGINAL_COMMAND = b"SSH_ORIGINAL_COMMAND"
+_SFTP = b"sftp"
 
 
 class _Rule(NamedTuple):
@@ -99,14 +106,49 @@ class Policy:
             case ProgramKind.SUBSYSTEM:
                 self._subsystem(program.command)
         forced = self._security.force_command
-        if not forced:
-            return program
+        if forced == INTERNAL_SFTP:
+            program = replace(program, kind=ProgramKind.SUBSYSTEM, command=_SFTP, pty=None)
+        if not forced or forced == INTERNAL_SFTP:
+            return self._jailed(program)
         return replace(
             program,
             kind=ProgramKind.EXEC,
             command=forced.encode(),
             environment={**program.environment, ORIGINAL_COMMAND: program.command},
         )
+
+    def _jailed(self, program: Program) -> Program:
+        rules = self._security.sftp
+        if not rules.is_set or program.kind is not ProgramKind.SUBSYSTEM or program.command != _SFTP:
+            return program
+        return replace(program, jail=Jail(rules.root, rules.read_only, rules.hidden, rules.quota))
+
+    def source(self, host: str) -> None:
+        """May a login come from the address `host`?"""
+        rules = self._security.sources
+        address = ip_address(host)
+        is_allowed = not rules.allow or any(address in ip_network(network) for network in rules.allow)
+        if not is_allowed or any(address in ip_network(network) for network in rules.deny):
+            raise Refused(
+                f"logins from {host} are not allowed (security.sources)",
+                user_text="Logins from your address are not allowed.",
+                code=Code.SECURITY_SOURCE_REJECTED,
+            )
+
+    def hours(self, now: float) -> float | None:
+        """How many seconds a login of `now` (seconds since the epoch) may last by its hours; None: without end."""
+        rules = self._security.hours
+        if not rules.allow:
+            return None
+        moment = datetime.fromtimestamp(now, ZoneInfo(rules.zone))
+        rest = rest_of((parse_window(window) for window in rules.allow), moment.replace(tzinfo=None))
+        if rest is None:
+            raise Refused(
+                f"logins are not allowed at {moment:%a %H:%M} {rules.zone} (security.hours)",
+                user_text="Logins are not allowed at this time.",
+                code=Code.SECURITY_HOURS_REJECTED,
+            )
+        return rest.total_seconds()
 
     def dial(self, target: Target) -> None:
         """May a connection to `target` be opened inside the guest?"""
@@ -156,7 +198,7 @@ class Policy:
                 )
 
     def _shell(self) -> None:
-        if self._mode(self._security.shell.mode) != "enable":
+        if self._mode(self._security.shell.mode or self._way_around) != "enable":
             raise Refused(
                 "shells are switched off (security.shell)",
                 user_text="Shell execution is disabled.",
@@ -164,8 +206,16 @@ class Policy:
             )
 
     def _command(self, command: bytes) -> None:
+        if not self._security.allow_mosh and command.split(maxsplit=1)[:1] == [b"mosh-server"]:
+            raise Refused(
+                "mosh is not carried (security.allowMosh)",
+                user_text="mosh needs UDP, which is not carried here; please use ssh.",
+                code=Code.SECURITY_EXEC_REJECTED,
+            )
         rules = self._security.command
-        if not self._listed(rules.mode, command.decode("utf-8", "surrogateescape"), rules.allow, ()):
+        if not self._listed(
+            rules.mode or self._way_around, command.decode("utf-8", "surrogateescape"), rules.allow, ()
+        ):
             raise Refused(
                 "the command may not be run (security.command)",
                 user_text="Command execution is disabled.",
@@ -180,6 +230,11 @@ class Policy:
                 user_text="Subsystem execution is disabled.",
                 code=Code.SECURITY_SUBSYSTEM_REJECTED,
             )
+
+    @property
+    def _way_around(self) -> str:
+        """The mode of shell and commands where SFTP is held to rules that they would not be held to."""
+        return "disable" if self._security.sftp.is_set else ""
 
     def _mode(self, own: str) -> str:
         return own or self._security.default_mode or "enable"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from moorage.codes import Code
@@ -11,6 +12,7 @@ from moorage.gateway import events
 from moorage.gateway.contract import Accepted, Listener, Process, ProcessReceiver, Progress
 from moorage.gateway.model import AgentSocket, ExitStatus, ListenSpec, Program, ProgramKind, Pty, Size, X11Display
 from moorage.gateway.policy import Policy
+from moorage.gateway.recording import ProgramTap
 
 if TYPE_CHECKING:
     from moorage.gateway.connection import Connection
@@ -38,6 +40,8 @@ class Session:
         self._display: Listener | None = None
         self._is_started = False
         self._is_closed = False
+        self.warn: Callable[[str], None] = lambda line: None
+        """Shows the user a line, where there is a terminal; set by the SSH room."""
 
     @property
     def connection(self) -> Connection:
@@ -57,10 +61,10 @@ class Session:
             if self._policy is not None:
                 self._policy.environment(name)
         except Refused as refused:
-            return self._decided("env", name, refused)
+            return self._decided("env", name, refused, asked=(name, value))
         self._environment[name] = value
         self._environment_bytes = size
-        return self._decided("env", name)
+        return self._decided("env", name, asked=(name, value))
 
     def terminal(self, pty: Pty) -> bool:
         """Run the program on a terminal; the last request counts.  False if it is refused."""
@@ -70,9 +74,9 @@ class Session:
             if self._policy is not None:
                 self._policy.terminal()
         except Refused as refused:
-            return self._decided("pty-req", pty.term, refused)
+            return self._decided("pty-req", pty.term, refused, asked=pty)
         self._pty = pty
-        return self._decided("pty-req", pty.term)
+        return self._decided("pty-req", pty.term, asked=pty)
 
     async def x11(self, display: X11Display, accepted: Accepted) -> bool:
         """Offer the program a display, once; it goes when the session closes.  False if it is refused.
@@ -88,10 +92,10 @@ class Session:
                 await listener.close()
                 raise Refused("the session was closed meanwhile")
         except Failure as failure:
-            return self._decided("x11-req", display.protocol, failure)
+            return self._decided("x11-req", display.protocol, failure, asked=display)
         self._display = listener
         self._found_by.update(listener.environment)
-        return self._decided("x11-req", display.protocol)
+        return self._decided("x11-req", display.protocol, asked=display)
 
     async def agent(self, accepted: Accepted) -> bool:
         """Offer the program the user's ssh-agent; all sessions of a connection share one socket.  False if refused."""
@@ -117,12 +121,18 @@ class Session:
         if self._is_started:
             raise Refused("a program is already running", user_text="A program is already running on this session.")
         self._is_started = True
+        self._connection.emit(events.ProgramAsked(channel=self.channel, kind=kind, command=command))
+        recording = self._connection.recording
+        tap = None
+        if recording is not None and recording.wanted.programs:
+            tap = ProgramTap(recording, self.channel, receiver)
         program = Program(kind, command, {**self._environment, **self._found_by}, self._pty)
         try:
             if self._policy is not None:
                 program = self._policy.program(program)
             guest = await self._connection.guest(progress)
-            self._process = await guest.start(program, receiver)
+            process = await guest.start(program, receiver if tap is None else tap)
+            self._process = process if tap is None else tap.of(process)
         except Refused as refused:
             self._is_started = False
             self._decided(kind.value, command, refused)
@@ -149,6 +159,15 @@ class Session:
             raise
         self._connection.emit(events.ProgramExited(channel=self.channel, status=status))
         return status
+
+    def output_begun(self) -> None:
+        """The first byte of the program's output is on its way to the client."""
+        self._connection.emit(events.OutputBegun(channel=self.channel))
+
+    def not_understood(self, request: str, payload: bytes, reason: str = "") -> None:
+        """A request of the client's was refused since nobody knows it, or, with a `reason`, since it is malformed."""
+        event = events.RequestNotUnderstood(channel=self.channel, request=request, payload=payload, reason=reason)
+        self._connection.emit(event)
 
     def resize(self, size: Size) -> bool:
         """The client's window has a new size; remembered if the program is not running yet."""
@@ -183,7 +202,9 @@ class Session:
             self._connection.forwarding.release(self._display)
         self._connection.session_closed(self)
 
-    def _decided(self, request: str, detail: bytes, refused: Failure | None = None) -> bool:
+    def _decided(
+        self, request: str, detail: bytes, refused: Failure | None = None, *, asked: events.Asked = None
+    ) -> bool:
         self._connection.emit(
             events.RequestDecided(
                 channel=self.channel,
@@ -191,6 +212,7 @@ class Session:
                 detail=detail.decode("utf-8", "backslashreplace"),
                 granted=refused is None,
                 reason="" if refused is None else str(refused),
+                asked=asked,
             )
         )
         return refused is None

@@ -1,6 +1,6 @@
 """The one HTTP client: small bounded requests to services that decide about logins.
 
-It follows no proxy from the environment, keeps no cookie, reads at most `LARGEST_ANSWER`
+It uses a proxy of the environment only where an endpoint says so, keeps no cookie, reads at most `LARGEST_ANSWER`
 bytes, and gives up after a time that covers everything from name look-up to the last byte.
 URLs are shown without user info and query, which may hold credentials.
 
@@ -17,6 +17,7 @@ import os
 import re
 import ssl
 from base64 import b64encode
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -72,6 +73,8 @@ class Endpoint:
     tls_version: str = "1.3"
     curves: tuple[str, ...] = ()
     cipher: tuple[str, ...] = ()
+    proxied: bool = False
+    """Go through the proxy that the environment names for the URL, if it names one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,22 @@ class Answer:
 
     status: int
     body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One request to a URL of its own, see `WebClient.send`."""
+
+    method: str
+    url: str = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    content_type: str = "application/json"
+    authorization: str = field(default="", repr=False)
+
+
+def basic(user: str, password: str) -> str:
+    """The Authorization header for a user and a password (RFC 7617)."""
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode()
 
 
 def shown(url: str) -> str:
@@ -123,28 +142,62 @@ class WebClient:
         """The endpoint's URL, fit for a log."""
         return shown(self._endpoint.url)
 
-    async def post(self, body: bytes, *, path: str = "", confidential: bool = True) -> Answer:
+    async def post(
+        self, body: bytes, *, path: str = "", confidential: bool = True, headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """POST the JSON text `body` to the endpoint's URL with `path` appended, and read the answer.
+
+        Further `headers` are sent to the endpoint's own host only.
 
         Takes at most the endpoint's timeout, redirects included.  They are followed if the endpoint says
         so, never from https to http, and a body that is `confidential` never leaves the endpoint's host.
         Raises `CallError`; any status but a redirect is an answer.
         """
-        return await self._ask("POST", _joined(self._origin, path), body, confidential)
+        return await self._ask("POST", _joined(self._origin, path), body, confidential, headers)
 
     async def get(self) -> Answer:
         """GET the endpoint's URL; else as `post`."""
         return await self._ask("GET", _joined(self._origin, ""), None, confidential=False)
 
-    async def _ask(self, method: str, url: str, body: bytes | None, confidential: bool) -> Answer:
+    async def send(self, message: Message) -> Answer:
+        """Send `message` to its own URL with this endpoint's TLS settings and timeout; a redirect is never followed.
+
+        What the endpoint's URL holds of a user and password is not sent.  Raises `CallError`.
+        """
+        try:
+            target = _without_user(_parsed(message.url)).geturl()
+        except ValueError as error:
+            raise CallError(str(error), Code.HTTP_CLIENT_CONNECTION_FAILED, is_permanent=True) from None
+        return await self._timed(target, self._once(message, target))
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        confidential: bool,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        return await self._timed(url, self._follow(method, url, body, confidential, headers))
+
+    async def _timed(self, url: str, work: Coroutine[None, None, Answer]) -> Answer:
         try:
             async with asyncio.timeout(self._endpoint.timeout.total_seconds()):
-                return await self._follow(method, url, body, confidential)
+                return await work
         except TimeoutError:
             seconds = self._endpoint.timeout.total_seconds()
             raise CallError(
                 f"no answer from {shown(url)} in {seconds:g} s", Code.HTTP_CLIENT_CONNECTION_FAILED, is_permanent=False
             ) from None
+
+    async def _once(self, message: Message, url: str) -> Answer:
+        log = structlog.get_logger().bind(method=message.method, url=shown(url))
+        log.debug("HTTP request", code=Code.HTTP_CLIENT_REQUEST)
+        status, location, content = await self._exchange(message.method, url, message.body, message)
+        log.debug("HTTP response", code=Code.HTTP_CLIENT_RESPONSE, statusCode=status)
+        if location is not None:
+            raise _redirect_refused(f"{shown(url)} answers with a redirect")
+        return Answer(status, content)
 
     async def close(self) -> None:
         """Close all connections; idempotent.  Requests under way and later ones fail."""
@@ -153,11 +206,13 @@ class WebClient:
         if session is not None:
             await session.close()
 
-    async def _follow(self, method: str, url: str, body: bytes | None, confidential: bool) -> Answer:
+    async def _follow(
+        self, method: str, url: str, body: bytes | None, confidential: bool, headers: Mapping[str, str] | None
+    ) -> Answer:
         for _ in range(MOST_REDIRECTS + 1):
             log = structlog.get_logger().bind(method=method, url=shown(url))
             log.debug("HTTP request", code=Code.HTTP_CLIENT_REQUEST)
-            status, location, content = await self._exchange(method, url, body)
+            status, location, content = await self._exchange(method, url, body, headers=headers)
             log.debug("HTTP response", code=Code.HTTP_CLIENT_RESPONSE, statusCode=status)
             if location is None:
                 return Answer(status, content)
@@ -175,12 +230,20 @@ class WebClient:
             log.debug("HTTP redirect", code=Code.HTTP_CLIENT_REDIRECT, redirect=shown(url))
         raise _redirect_refused(f"{self.url} redirects more than {MOST_REDIRECTS} times")
 
-    async def _exchange(self, method: str, url: str, body: bytes | None) -> tuple[int, str | None, bytes]:
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        message: Message | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, str | None, bytes]:
         """One request: its status, the target if the status is a redirect's, and its body."""
         import aiohttp
 
         try:
-            return await self._send(method, url, body)
+            return await self._send(method, url, body, self._headers(url, body, message, headers or {}))
         except aiohttp.ClientConnectorCertificateError as cause:
             reason = getattr(cause.certificate_error, "verify_message", "the certificate is not valid")
             raise CallError(
@@ -197,13 +260,24 @@ class WebClient:
                 is_permanent=isinstance(inner, ssl.SSLError),
             ) from None
 
-    async def _send(self, method: str, url: str, body: bytes | None) -> tuple[int, str | None, bytes]:
+    def _headers(
+        self, url: str, body: bytes | None, message: Message | None, further: Mapping[str, str]
+    ) -> dict[str, str]:
+        headers = {name: value for name, value in _HEADERS.items() if body is not None or name != "Content-Type"}
+        if message is not None:
+            headers |= {"Content-Type": message.content_type} if body is not None else {}
+            headers |= {"Authorization": message.authorization} if message.authorization else {}
+        elif urlsplit(url).hostname == self._origin.hostname:
+            headers |= {"Authorization": self._authorization} if self._authorization else {}
+            headers |= further
+        return headers
+
+    async def _send(
+        self, method: str, url: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, str | None, bytes]:
         import aiohttp
         from yarl import URL
 
-        headers = {name: value for name, value in _HEADERS.items() if body is not None or name != "Content-Type"}
-        if self._authorization and urlsplit(url).hostname == self._origin.hostname:
-            headers["Authorization"] = self._authorization
         target = URL(url, encoded=True) if url.isascii() else URL(url)
         while True:
             exchange = _Exchange()
@@ -216,6 +290,7 @@ class WebClient:
                     headers=headers,
                     allow_redirects=False,
                     ssl=self._ssl or True,
+                    proxy=_proxy_for(url) if self._endpoint.proxied else None,
                     trace_request_ctx=exchange,
                 ) as response:
                     if response.status in _REDIRECTS and "Location" in response.headers:
@@ -272,6 +347,17 @@ def _parsed(url: str) -> SplitResult:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError(f"the URL {shown(url)} is not one of http or https with a host")
     return parts
+
+
+def _proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for `url`, if any."""
+    from urllib.request import getproxies_environment, proxy_bypass
+
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    proxies = getproxies_environment()
+    return proxies.get(parts.scheme) or proxies.get("all")
 
 
 def _without_user(parts: SplitResult) -> SplitResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -57,3 +58,25 @@ class Tally:
         self._counts[key] -= 1
         if self._counts[key] <= 0:
             del self._counts[key]
+
+
+class Rate:
+    """So many a second, and as many at once as two seconds bring; 0 a second means any number."""
+
+    def __init__(self, per_second: int, *, clock: Callable[[], float]) -> None:
+        self._per_second = per_second
+        self._clock = clock
+        self._left = self._most = 2.0 * per_second
+        self._since = clock()
+
+    def take(self) -> bool:
+        """One more; False if that is one too many."""
+        if not self._per_second:
+            return True
+        now = self._clock()
+        self._left = min(self._most, self._left + (now - self._since) * self._per_second)
+        self._since = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

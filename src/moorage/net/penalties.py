@@ -14,6 +14,8 @@ class Cause(enum.StrEnum):
     AUTH_FAILED = "failed authentication"
     NO_AUTH = "no attempt to authenticate"
     GRACE_EXCEEDED = "too slow authentication"
+    PROTOCOL_ERROR = "broken handshake"
+    INTERNAL_ERROR = "internal error"
 
 
 @dataclass(frozen=True, slots=True)

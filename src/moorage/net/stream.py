@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
 import socket
 import ssl
 from pathlib import Path
@@ -259,7 +260,7 @@ class PlainStream(RawStream, asyncio.Protocol):
     def write_eof(self) -> None:
         if self._transport is not None and not (self._eof_sent or self._closing or self._ended):
             self._eof_sent = True
-            self._transport.write_eof()
+            self._end_direction(self._transport)
             self._end_if_done()
 
     def close(self) -> None:
@@ -275,7 +276,7 @@ class PlainStream(RawStream, asyncio.Protocol):
             # A socket that is closed with something unread is reset, and what was written may be lost with it:
             # so we end our direction and drop what comes until the peer ends the other.
             if not self._eof_sent:
-                transport.write_eof()
+                self._end_direction(transport)
             transport.resume_reading()
         loop.call_soon(self._on_lost, None)
 
@@ -296,6 +297,12 @@ class PlainStream(RawStream, asyncio.Protocol):
             transport.resume_reading()
         else:
             transport.pause_reading()
+
+    @staticmethod
+    def _end_direction(transport: asyncio.Transport) -> None:
+        # The peer may have reset the connection, which the loop has yet to tell us.
+        with contextlib.suppress(OSError):
+            transport.write_eof()
 
     def _end_if_done(self) -> None:
         if self._eof and self._eof_sent:

@@ -36,9 +36,8 @@ MACS: Final = (
     "hmac-sha2-256-etm@openssh.com",
     "hmac-sha2-512-etm@openssh.com",
     "hmac-sha2-256",
-    "hmac-sha2-512",
 )
-"""The last two for libssh2 before 1.11 (curl), which knows neither GCM nor encrypt-then-MAC."""
+"""The last one for libssh2 before 1.11 (curl), which knows neither GCM nor encrypt-then-MAC."""
 
 SIGNATURES: Final = (
     "ssh-ed25519",

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import base64
 import enum
-from ipaddress import ip_address
-from typing import Final, Protocol, cast
+import re
+from typing import Final, Protocol
 
 import asyncssh
 from asyncssh.packet import PacketDecodeError, SSHPacket, String
-from asyncssh.public_key import SSHOpenSSHCertificate, decode_ssh_certificate, decode_ssh_public_key
+from asyncssh.public_key import decode_ssh_public_key
 
+from moorage.auth.certificates.certificate import certified_key
+from moorage.auth.certificates.signatures import presence
+from moorage.gateway.attempts import Outcome
+from moorage.gateway.contract import Ask, TicketExchange
 from moorage.ssh.algorithms import SIGNATURES
+from moorage.ssh.gssapi import offers_kerberos
 
 MAX_REQUESTS: Final = 128
 """Requests of one connection, whatever their outcome; accepted key queries would be free otherwise."""
@@ -23,19 +28,27 @@ MAX_REQUESTS: Final = 128
 MAX_USERNAME: Final = 255
 """Bytes of a user name."""
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""No user has such a character in his name, and what passes names on need not know that."""
+
 _ALLOWED: Final = frozenset(name.encode() for name in SIGNATURES)
 _CERTIFICATE: Final = b"-cert-v01@openssh.com"
-_USER_CERTIFICATE: Final = 1
 
 
 class Decider(Protocol):
-    """What is asked of the gateway's connection."""
+    """What is asked of the gateway's connection; see `moorage.gateway.attempts.Attempts`."""
 
-    async def password(self, username: str, password: bytes) -> bool: ...
+    async def begin(self, username: str) -> None: ...
+
+    async def password(self, username: str, password: bytes) -> Outcome: ...
+
+    async def keyboard_interactive(self, username: str, ask: Ask) -> Outcome: ...
 
     async def public_key(self, username: str, key: str) -> bool: ...
 
-    async def key_verified(self, username: str, key: str) -> bool: ...
+    async def key_verified(self, username: str, key: str, *, touched: bool, verified: bool) -> Outcome: ...
+
+    async def ticket(self, username: str, exchange: TicketExchange) -> Outcome: ...
 
     def tries_left(self) -> int: ...
 
@@ -44,16 +57,27 @@ class Answer(enum.Enum):
     """What a request is answered with."""
 
     FAILURE = "failure"
+    PARTIAL = "partial success"
     SUCCESS = "success"
     KEY_WELCOME = "pk_ok"
+    CONVERSATION = "conversation"
+    """Not yet: `Authentication.converse` asks the user."""
+    NEGOTIATION = "negotiation"
+    """Not yet: `Authentication.negotiate` takes the client's tokens."""
+
+
+_ANSWERS: Final = {
+    Outcome.REFUSED: Answer.FAILURE,
+    Outcome.PARTIAL: Answer.PARTIAL,
+    Outcome.ACCEPTED: Answer.SUCCESS,
+}
 
 
 class Authentication:
     """The requests of one connection and how many of them failed."""
 
-    def __init__(self, gateway: Decider, peer_host: str) -> None:
+    def __init__(self, gateway: Decider) -> None:
         self._gateway = gateway
-        self._peer_host = peer_host
         self._requests = 0
         self._unasked = 0
         self._saw_none = False
@@ -73,15 +97,37 @@ class Authentication:
             name = username.decode("utf-8")
         except UnicodeDecodeError:
             return self._unheard()
+        is_name = 0 < len(username) <= MAX_USERNAME and not _CONTROL.search(name)
         if method == "none" and not self._saw_none:
             self._saw_none = True
+            if is_name:
+                await self._gateway.begin(name)
             return Answer.FAILURE
-        if not 0 < len(username) <= MAX_USERNAME:
+        if not is_name:
             return self._unheard()
         if method == "password":
             return await self._password(name, packet)
         if method == "publickey":
             return await self._public_key(name, packet, session_id)
+        if method == "keyboard-interactive":
+            packet.get_string()  # the language: deprecated
+            packet.get_string()  # the kinds of questions that the client would like: ours are the gateway's to choose
+            packet.check_end()
+            return Answer.CONVERSATION
+        if method == "gssapi-with-mic":
+            return Answer.NEGOTIATION if offers_kerberos(packet) else self._unheard()
+        return self._unheard()
+
+    async def converse(self, username: bytes, ask: Ask) -> Answer:
+        """The answer to a request that `decide` has answered with `Answer.CONVERSATION`."""
+        return _ANSWERS[await self._gateway.keyboard_interactive(username.decode("utf-8"), ask)]
+
+    async def negotiate(self, username: bytes, exchange: TicketExchange) -> Answer:
+        """The answer to a request that `decide` has answered with `Answer.NEGOTIATION`."""
+        return _ANSWERS[await self._gateway.ticket(username.decode("utf-8"), exchange)]
+
+    def broke_off(self) -> Answer:
+        """The answer to a client that did not keep to the protocol of its conversation."""
         return self._unheard()
 
     def _unheard(self) -> Answer:
@@ -95,7 +141,7 @@ class Authentication:
         if wants_change:  # RFC 4252 §8: nobody was told that a password has expired
             return self._unheard()
         packet.check_end()
-        return Answer.SUCCESS if await self._gateway.password(username, password) else Answer.FAILURE
+        return _ANSWERS[await self._gateway.password(username, password)]
 
     async def _public_key(self, username: str, packet: SSHPacket, session_id: bytes) -> Answer:
         is_signed = packet.get_boolean()
@@ -104,7 +150,7 @@ class Authentication:
         signed = String(session_id) + packet.get_consumed_payload()
         signature = packet.get_string() if is_signed else b""
         packet.check_end()
-        key = usable_key(algorithm, blob, username, self._peer_host)
+        key = usable_key(algorithm, blob)
         if key is None:
             return self._unheard()
         line = key_line(blob)
@@ -114,7 +160,8 @@ class Authentication:
             return Answer.FAILURE
         if not is_valid(key, algorithm, signed, signature):
             return self._unheard()
-        return Answer.SUCCESS if await self._gateway.key_verified(username, line) else Answer.FAILURE
+        touched, verified = presence(signature) if algorithm.startswith(b"sk-") else (True, True)
+        return _ANSWERS[await self._gateway.key_verified(username, line, touched=touched, verified=verified)]
 
 
 def algorithm_and_key(request: SSHPacket) -> tuple[bytes, bytes]:
@@ -133,44 +180,31 @@ def key_line(blob: bytes) -> str:
     return f"{kind} {base64.b64encode(blob).decode('ascii')}"
 
 
-def usable_key(algorithm: bytes, blob: bytes, username: str, peer_host: str) -> asyncssh.SSHKey | None:
-    """The public key in `blob` if it may sign by `algorithm`, else None.
+def usable_key(algorithm: bytes, blob: bytes) -> asyncssh.SSHKey | None:
+    """The public key in `blob`, or the one that a certificate there is about, if it may sign by `algorithm`, else None.
 
-    A certificate must be a user certificate in force for `username` and `peer_host`; who
-    issued it is for the services to judge, which are shown all of it.  A forced command
-    is refused, for nothing here would hold the user to it.
+    What a certificate is worth is for the gateway's authenticator to judge, which is shown all of it.
     """
-    plain = algorithm.removesuffix(_CERTIFICATE)
-    if plain not in _ALLOWED and algorithm not in _ALLOWED:
+    plain = _plain(algorithm)
+    if plain not in _ALLOWED:
         return None
     try:
-        if not algorithm.endswith(_CERTIFICATE):
-            key = decode_ssh_public_key(blob)
-            return key if algorithm in key.sig_algorithms else None
-        certificate = decode_ssh_certificate(blob)
-        if not isinstance(certificate, SSHOpenSSHCertificate):
-            return None
-        certificate.validate(_USER_CERTIFICATE, username)
+        key = decode_ssh_public_key(blob if plain == algorithm else certified_key(blob))
     except (asyncssh.KeyImportError, PacketDecodeError, ValueError):
         return None
-    options = certificate.options
-    sources = cast("list[object]", options.get("source-address") or [])
-    address = ip_address(peer_host)
-    if sources and not any(address in network for network in sources):  # type: ignore[operator]
-        return None
-    if "force-command" in options:
-        return None
-    return certificate.key if algorithm in certificate.sig_algorithms or _certifies(certificate, plain) else None
+    return key if plain in key.sig_algorithms else None
 
 
-def _certifies(certificate: SSHOpenSSHCertificate, algorithm: bytes) -> bool:
-    return algorithm in certificate.key.sig_algorithms
+def _plain(algorithm: bytes) -> bytes:
+    """What a key signs with where `algorithm` is a certificate's: ``sk-…`` names put their domain behind that."""
+    stem = algorithm.removesuffix(_CERTIFICATE)
+    return stem + b"@openssh.com" if stem != algorithm and stem.startswith(b"sk-") else stem
 
 
 def is_valid(key: asyncssh.SSHKey, algorithm: bytes, signed: bytes, signature: bytes) -> bool:
     """Was `signed` signed with `key` by the very algorithm that was announced?  (RFC 8332 §3.2)"""
     try:
         used = SSHPacket(signature).get_string()
-        return used == algorithm.removesuffix(_CERTIFICATE) and key.verify(signed, signature)
+        return used == _plain(algorithm) and key.verify(signed, signature)
     except (PacketDecodeError, ValueError):
         return False

@@ -56,6 +56,9 @@ class ChannelSession(Protocol):
     def requested(self, name: bytes, packet: SSHPacket) -> bool | None:
         """A channel request arrived: True or False answers it, None means that `answered` follows."""
 
+    def malformed(self, name: bytes, packet: SSHPacket, error: Exception) -> None:
+        """A request whose payload could not be read was refused."""
+
     @property
     def owes_status(self) -> bool:
         """True while a program runs whose end is still to be reported by `GatewayChannel.finish`."""
@@ -96,6 +99,7 @@ class GatewayChannel(SSHChannel[bytes]):
     def _accept_data(self, data: bytes, datatype: int | None = None) -> None:
         if not data or self._send_state in {"close_pending", "closed"}:
             return
+        self._conn.activity += 1
         self._recv_window -= len(data)
         if not self._recv_paused:
             self._deliver_data(data, datatype)
@@ -139,6 +143,8 @@ class GatewayChannel(SSHChannel[bytes]):
         if self._recv_state not in {"open", "eof_pending", "eof"}:
             raise asyncssh.ProtocolError("Channel not open")
         name, wants_reply = packet.get_string(), packet.get_boolean()
+        if not self._conn.opening.takes_request():
+            name = b""  # an unknown one, refused in its turn
         self._requests_bytes += len(packet.get_full_payload())
         self._requests.append((name, wants_reply, packet))
         if len(self._requests) == 1:
@@ -151,7 +157,8 @@ class GatewayChannel(SSHChannel[bytes]):
             name, _, packet = self._requests[0]
             try:
                 answer = self._session.requested(name, packet) if self._session is not None else False
-            except (PacketDecodeError, ValueError):
+            except (PacketDecodeError, ValueError) as error:
+                self._session.malformed(name, packet, error)
                 answer = False
             if answer is None:
                 return
@@ -186,6 +193,7 @@ class GatewayChannel(SSHChannel[bytes]):
         """Send output; a no-op once EOF or CLOSE is sent.  What the window has no room for is kept."""
         if self._send_state != "open" or not data:
             return
+        self._conn.activity += 1
         rest: bytes | memoryview = data
         if not self._send_buf:
             room, packet = self._send_window, self._send_pktsize

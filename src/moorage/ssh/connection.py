@@ -5,7 +5,7 @@ each name has a test in ``tests/contract``.
 
 What differs from the stock connection:
 
-* Authentication requests are decided by `Authentication`, one at a time.
+* Authentication requests are decided by `UserAuth`, one at a time.
 * Requests and channels that Moorage does not know are refused, never fatal.
 * A full transport or a key exchange under way stops the guests' output; the peer's bytes
   are not read while too many of them wait.
@@ -26,39 +26,46 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncssh
 import structlog
-from asyncssh.auth import MSG_USERAUTH_PK_OK
 from asyncssh.connection import SSHConnection
 from asyncssh.constants import (
     DISC_BY_APPLICATION,
+    DISC_COMPRESSION_ERROR,
+    DISC_KEY_EXCHANGE_FAILED,
+    DISC_MAC_ERROR,
     DISC_PROTOCOL_ERROR,
+    DISC_PROTOCOL_VERSION_NOT_SUPPORTED,
     MSG_CHANNEL_DATA,
     MSG_CHANNEL_OPEN,
+    MSG_DISCONNECT,
     MSG_GLOBAL_REQUEST,
     MSG_IGNORE,
     MSG_KEXINIT,
-    MSG_USERAUTH_FAILURE,
     MSG_USERAUTH_REQUEST,
 )
 from asyncssh.encryption import ChachaEncryption, Encryption, GCMEncryption
-from asyncssh.packet import Boolean, NameList, PacketDecodeError, SSHPacket, String
+from asyncssh.packet import Boolean, PacketDecodeError, SSHPacket, String
 
 from moorage.codes import Code
 from moorage.errors import Refused
 from moorage.net.cork import Cork
+from moorage.net.penalties import Cause
 from moorage.ssh.acknowledge import acknowledge
 from moorage.ssh.addresses import address
 from moorage.ssh.algorithms import needs_ignore
-from moorage.ssh.auth import Answer, Authentication, algorithm_and_key
 from moorage.ssh.channel import GatewayChannel
 from moorage.ssh.ciphers import TAG, ChachaCipher, GcmCipher, PacketCipher
+from moorage.ssh.clientprint import fingerprint
 from moorage.ssh.compression import BoundedDecompressor
 from moorage.ssh.globalrequests import GlobalRequests
 from moorage.ssh.keepalive import KeepAlive
 from moorage.ssh.opening import Opening
+from moorage.ssh.userauth import Exchange, UserAuth
 
 if TYPE_CHECKING:
     from moorage.config.sections.ssh import SSHConfig
     from moorage.gateway.connection import Connection, Gateway
+    from moorage.gateway.model import Address
+    from moorage.ssh.refusal import RefusalTimes
 
 MSG_PING: Final = 192
 MSG_PONG: Final = 193
@@ -72,6 +79,9 @@ WRITE_LIMIT: Final = 4 * WRITE_HIGH
 READ_LIMIT: Final = 300_000
 """Bytes received and not processed yet at which the transport is paused; one packet is never larger."""
 
+STRANGERS_LIMIT: Final = 1024 * 1024
+"""Bytes that a client may send before it is logged in; twenty keys and their signatures are a hundredth of it."""
+
 DEFERRED_LIMIT: Final = 4096
 """Packets that may wait for a key exchange to end."""
 
@@ -80,6 +90,17 @@ UNANSWERED_PROBES: Final = 8
 
 LINGER: Final = 2.0
 """Seconds that a peer has to take our last bytes and close."""
+
+_BROKEN: Final = frozenset(
+    {
+        DISC_PROTOCOL_ERROR,
+        DISC_KEY_EXCHANGE_FAILED,
+        DISC_MAC_ERROR,
+        DISC_COMPRESSION_ERROR,
+        DISC_PROTOCOL_VERSION_NOT_SUPPORTED,
+    }
+)
+"""Reasons of ours to disconnect that are the peer's fault (RFC 4253 §11.1)."""
 
 
 class ServerConnection(asyncssh.SSHServerConnection):
@@ -91,23 +112,29 @@ class ServerConnection(asyncssh.SSHServerConnection):
         *,
         config: SSHConfig,
         gateway: Gateway,
+        refusals: RefusalTimes,
         came: Callable[[ServerConnection], None],
         gone: Callable[[ServerConnection], None],
     ) -> None:
+        self.peer: Address | None = None
         self._is_clogged = False
+        self.activity = 0
         loop = asyncio.get_running_loop()
         self._cork = Cork(loop, self._write_pieces)
         super().__init__(loop, options)
         self._extensions_to_send[b"ping@openssh.com"] = b"0"  # clients hide the timing of keys behind it
         self._config = config
         self._open_gateway = gateway
+        self._refusals = refusals
+        self._heard = 0
+        self._fault: Cause | None = None
+        self._has_peer_left = False
         self._came = came
         self._gone = gone
         self._gateway: Connection | None = None
-        self._authentication: Authentication | None = None
-        self._is_banner_due = bool(config.banner)
-        self.opening = Opening(self, config.max_channels)
-        self._requests = GlobalRequests(self, self.opening)
+        self._userauth: UserAuth | None = None
+        self.opening = Opening(self, config.max_channels, config.max_requests_per_second)
+        self.requests = GlobalRequests(self, self.opening)
         self._is_reading_paused = False
         self._keepalive = KeepAlive(
             config.client_alive_interval,
@@ -142,9 +169,8 @@ class ServerConnection(asyncssh.SSHServerConnection):
         self._came(self)
         stream = cast("asyncio.Transport", transport)
         self._closing = stream
-        peer = address(stream.get_extra_info("peername"))
         try:
-            self._gateway = self._open_gateway.connect(peer, address(stream.get_extra_info("sockname")))
+            self._begin(stream)
         except Exception as error:  # noqa: BLE001 - the border between one client and everyone else
             if isinstance(error, Refused):
                 # RFC 4253 §4.2: lines before the identification are for the user
@@ -152,12 +178,17 @@ class ServerConnection(asyncssh.SSHServerConnection):
             else:
                 structlog.get_logger().error("No connection was made", code=Code.SSH_INTERNAL_ERROR, exc_info=error)
             stream.close()
+            self._transport = None
             self._cleanup(None)
-            return
+
+    def _begin(self, stream: asyncio.Transport) -> None:
+        peer = self.peer or address(stream.get_extra_info("peername"))
+        self._gateway = self._open_gateway.connect(peer, address(stream.get_extra_info("sockname")))
         self._gateway.disconnect = self.say_goodbye
-        self._authentication = Authentication(self._gateway, peer.host)
+        self._gateway.activity = lambda: self.activity
+        self._userauth = UserAuth(self, self._gateway.attempts, banner=self._config.banner, refusals=self._refusals)
         stream.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
-        super().connection_made(transport)
+        super().connection_made(stream)
 
     def connection_lost(self, exc: Exception | None = None) -> None:
         """The TCP connection is gone, or (`ConnectionLost`) the stock code gives it up."""
@@ -184,6 +215,8 @@ class ServerConnection(asyncssh.SSHServerConnection):
         transport = self._transport
         if transport is None:
             return
+        if isinstance(exc, asyncssh.DisconnectError) and exc.code in _BROKEN and not self._has_peer_left:
+            self._fault = Cause.PROTOCOL_ERROR
         self._cork.flush()
         self._transport = None
         self._loop.call_soon(self._cleanup, exc)
@@ -203,14 +236,19 @@ class ServerConnection(asyncssh.SSHServerConnection):
         if self._is_cleaned:
             return
         self._is_cleaned = True
-        self._keepalive.stop()
-        super()._cleanup(exc)
+        try:
+            self._keepalive.stop()
+            super()._cleanup(exc)
+        except Exception as error:  # noqa: BLE001 - whatever fails, the connection comes to its end
+            self._log_internal_error(error)
         for task in tuple(self._tasks):
             task.cancel()
-        if self._gateway is not None:
-            self._gateway.disconnect = None
-            self._gateway.ended(exc)
-        self._report_gone()
+        try:
+            if self._gateway is not None:
+                self._gateway.disconnect = None
+                self._gateway.ended(exc, self._fault)
+        finally:
+            self._report_gone()
 
     def _report_gone(self) -> None:
         if self._is_cleaned and self._closing is None:
@@ -222,11 +260,14 @@ class ServerConnection(asyncssh.SSHServerConnection):
         if isinstance(error, PacketDecodeError | UnicodeDecodeError):
             self._say_and_close(asyncssh.ProtocolError(f"Malformed packet: {error}"))
             return
-        if self._transport is not None and self._gateway is not None:
-            self._gateway.log.error(
-                "The connection was ended by an internal error", code=Code.SSH_INTERNAL_ERROR, exc_info=error
-            )
+        self._fault = Cause.INTERNAL_ERROR
+        if self._transport is not None:
+            self._log_internal_error(error)
         self._force_close(error if isinstance(error, Exception) else None)
+
+    def _log_internal_error(self, error: BaseException | None) -> None:
+        log = structlog.get_logger() if self._gateway is None else self._gateway.log
+        log.error("The connection was ended by an internal error", code=Code.SSH_INTERNAL_ERROR, exc_info=error)
 
     def _say_and_close(self, error: asyncssh.DisconnectError) -> None:
         self._send_disconnect(error.code, error.reason, error.lang)
@@ -252,6 +293,11 @@ class ServerConnection(asyncssh.SSHServerConnection):
             return
         acknowledge(self._transport, len(data))
         self._keepalive.was_heard = True
+        if not self._auth_complete:
+            self._heard += len(data)
+            if self._heard > STRANGERS_LIMIT:
+                self._say_and_close(asyncssh.ProtocolError("Too many bytes before authentication"))
+                return
         self._inpbuf = self._inpbuf + data if self._inpbuf else data
         self._recv_data()
 
@@ -346,7 +392,7 @@ class ServerConnection(asyncssh.SSHServerConnection):
         if version := self._client_version.decode("ascii"):
             if not version.isprintable():
                 raise asyncssh.ProtocolError("Invalid identification line")
-            self.gateway.identified(version)
+            self.gateway.attempts.identified(version)
         return result
 
     # -- writing ------------------------------------------------------------------------------
@@ -409,6 +455,8 @@ class ServerConnection(asyncssh.SSHServerConnection):
         offer = SSHPacket(packet.get_full_payload())
         offer.get_bytes(1 + 16)  # type and cookie
         kex, host_keys = offer.get_namelist(), offer.get_namelist()
+        if not self._session_id and self._gateway is not None:
+            self._gateway.fingerprinted(*fingerprint(packet.get_full_payload()))
         await super()._process_kexinit(kind, number, packet)
         is_guess = packet.get_full_payload()[-5] != 0
         # RFC 4253 §7: a guess is right if both sides' *first* choices are the same
@@ -444,39 +492,26 @@ class ServerConnection(asyncssh.SSHServerConnection):
     # -- authentication -----------------------------------------------------------------------
 
     async def _process_userauth_request(self, _kind: int, _number: int, packet: SSHPacket) -> None:
-        username = packet.get_string()
-        service = packet.get_string()
-        method = packet.get_string()
-        if service != b"ssh-connection":
-            raise asyncssh.ServiceNotAvailable("Unexpected service in auth request")
-        if not self._auth_in_progress or self._authentication is None:
+        if not self._auth_in_progress or self._userauth is None:
             if self._auth_complete and not self._auth_final:
                 return  # RFC 4252 §5.1: requests after success are ignored
             raise asyncssh.ProtocolError("Unexpected userauth request")
-        if self._is_banner_due:
-            self._is_banner_due = False
-            self.send_auth_banner(self._config.banner)
         try:
-            answer = await self._authentication.decide(
-                username, method.decode("ascii", "replace"), packet, self._session_id
-            )
+            await self._userauth.requested(packet, self._session_id)
         except PacketDecodeError as error:
             raise asyncssh.ProtocolError(str(error)) from None
-        if self._transport is None:
-            return
-        if answer is Answer.SUCCESS:
-            self._username = username.decode("utf-8")
-            self.gateway.logged_in(self._username)
-            await self.send_userauth_success()
-            self._announce_host_keys()
-            self._keepalive.start()
-        elif self._authentication.exhausted:
-            self.disconnect(DISC_PROTOCOL_ERROR, "Too many authentication failures")
-        elif answer is Answer.KEY_WELCOME:
-            self.send_packet(MSG_USERAUTH_PK_OK, *map(String, algorithm_and_key(packet)))
-        else:
-            methods = NameList([method.encode() for method in self.gateway.methods])
-            self.send_packet(MSG_USERAUTH_FAILURE, methods, Boolean(False))
+
+    def expect_auth_packets(self, exchange: Exchange | None) -> None:
+        """From now on packets of the method under way (RFC 4252 §6: numbers 60 to 79) are `exchange`'s."""
+        self._auth = cast("Any", exchange)
+
+    async def auth_succeeded(self, username: str) -> None:
+        """The login is accepted: say so, and serve."""
+        self._username = username
+        self.gateway.logged_in(username)
+        await self.send_userauth_success()
+        self._announce_host_keys()
+        self._keepalive.start()
 
     def _ask_for_life(self) -> None:
         if len(self._global_request_waiters) < UNANSWERED_PROBES:
@@ -488,6 +523,10 @@ class ServerConnection(asyncssh.SSHServerConnection):
     def _give_up(self) -> None:
         self.gateway.log.info("The client gives no sign of life", code=Code.SSH_KEEPALIVE_NORESP)
         self._force_close(asyncssh.ConnectionLost("No sign of life from the client"))
+
+    def _process_disconnect(self, kind: int, number: int, packet: SSHPacket) -> None:
+        self._has_peer_left = True
+        super()._process_disconnect(kind, number, packet)
 
     def _process_ping(self, _kind: int, _number: int, packet: SSHPacket) -> None:
         data = packet.get_string()
@@ -515,6 +554,8 @@ class ServerConnection(asyncssh.SSHServerConnection):
         """Our host keys by their public halves, each ready to sign."""
         pairs = {}
         for pair in self._server_host_keys.values():
+            if pair.has_cert:
+                continue
             pairs[pair.public_data] = mine = copy.copy(pair)
             if mine.algorithm == b"ssh-rsa":  # a client takes the algorithm that it knows of us, or a better one
                 used = self._server_host_key.sig_algorithm if self._server_host_key is not None else b""
@@ -522,18 +563,19 @@ class ServerConnection(asyncssh.SSHServerConnection):
         return pairs
 
     def _announce_host_keys(self) -> None:
-        keys = (pair.public_data for pair in self._server_host_keys.values())
+        keys = (pair.public_data for pair in self._server_host_keys.values() if not pair.has_cert)
         blobs = map(String, dict.fromkeys(keys))
         self.send_packet(MSG_GLOBAL_REQUEST, String("hostkeys-00@openssh.com"), Boolean(False), *blobs)
 
     def _process_global_request(self, _kind: int, _number: int, packet: SSHPacket) -> None:
-        self._requests.received(packet)
+        self.requests.received(packet)
 
     def _process_channel_open(self, _kind: int, _number: int, packet: SSHPacket) -> None:
         self.opening.asked(packet)
 
     _packet_handlers = {  # noqa: RUF012 - the base class's table
         **SSHConnection._packet_handlers,  # noqa: SLF001
+        MSG_DISCONNECT: _process_disconnect,
         MSG_KEXINIT: _process_kexinit,
         MSG_USERAUTH_REQUEST: _process_userauth_request,
         MSG_GLOBAL_REQUEST: _process_global_request,

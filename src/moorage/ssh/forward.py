@@ -58,6 +58,9 @@ class ForwardSession(asyncssh.SSHTCPSession[bytes]):
         del name, packet
         return False
 
+    def malformed(self, name: bytes, packet: SSHPacket, error: Exception) -> None:
+        """See `requested`."""
+
     async def dialled(self, dial: Dial) -> ForwardSession:
         """The session, once `dial` has connected; raises `ChannelOpenError` if it has not."""
         try:

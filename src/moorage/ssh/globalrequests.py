@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
@@ -24,8 +26,14 @@ PENDING: Final = 256
 PENDING_BYTES: Final = 256 * 1024
 """Requests that may wait for the one before them, and their payloads' bytes."""
 
+SETTLING: Final = 10.0
+"""Seconds that a program waits for the listeners that were asked for before it."""
+
 MAX_PROOFS: Final = 4
 """How often a connection may ask for proofs; each costs signatures."""
+
+_SILENT: Final = {b"", b"keepalive@openssh.com"}
+"""What is refused without a word: requests that come too often, and signs of life."""
 
 Where = TcpTarget | UnixTarget
 
@@ -45,20 +53,37 @@ class GlobalRequests:
         self._pending: deque[tuple[bytes, bool, SSHPacket]] = deque()
         self._pending_bytes = 0
         self._is_working = False
+        self._settled = asyncio.Event()
+        self._settled.set()
         self._listeners: dict[Where, Listener] = {}
         self._proofs = 0
 
     def received(self, packet: SSHPacket) -> None:
         """A request has arrived; raises `ProtocolError` when too many wait."""
-        self._pending.append((packet.get_string(), packet.get_boolean(), packet))
+        name, wants_reply = packet.get_string(), packet.get_boolean()
+        if not self._opening.takes_request():
+            name = b""  # an unknown one, refused in its turn
+        self._pending.append((name, wants_reply, packet))
         self._pending_bytes += len(packet.get_full_payload())
         if len(self._pending) > PENDING or self._pending_bytes > PENDING_BYTES:
             raise asyncssh.ProtocolError("Too many unanswered global requests")
         if not self._is_working:
             self._work()
 
+    @property
+    def is_settled(self) -> bool:
+        """True unless a request waits for its answer."""
+        return self._settled.is_set()
+
+    async def settle(self) -> None:
+        """Returns when all requests are answered, or after `SETTLING` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLING):
+                await self._settled.wait()
+
     def _work(self) -> None:
         """Answer all that can be answered at once."""
+        self._settled.clear()
         while self._pending:
             name, _, packet = self._pending[0]
             if name in self._slow:
@@ -66,7 +91,10 @@ class GlobalRequests:
                 self._connection.start_task(self._work_slowly(), "requests")
                 return
             quick = self._quick.get(name)
+            if quick is None and name not in _SILENT:
+                self._not_understood(packet)
             self._reply(None if quick is None else quick(self, packet))
+        self._settled.set()
 
     async def _work_slowly(self) -> None:
         name, _, packet = self._pending[0]
@@ -106,9 +134,17 @@ class GlobalRequests:
                 pair = pairs.pop(blob)  # each key once: signatures are dear
                 signed = String("hostkeys-prove-00@openssh.com"), String(self._connection.session_id), String(blob)
                 proofs.append(String(pair.sign(b"".join(signed))))
-        except (PacketDecodeError, KeyError):
+        except PacketDecodeError as error:
+            self._not_understood(packet, error)
+            return None
+        except KeyError:
             return None
         return b"".join(proofs) or None
+
+    def _not_understood(self, packet: SSHPacket, error: Exception | None = None) -> None:
+        """Tell of the request that is being answered."""
+        name, _, _ = self._pending[0]
+        self._connection.gateway.not_understood(*requests.told(name, packet, 1, error))
 
     _quick: Mapping[bytes, Callable[[GlobalRequests, SSHPacket], bytes | None]] = {
         b"no-more-sessions@openssh.com": _no_more_sessions,
@@ -131,7 +167,7 @@ class GlobalRequests:
         return await self._cancel(requests.unix, packet)
 
     async def _listen(self, read: Callable[[SSHPacket], Where], packet: SSHPacket) -> Outcome:
-        where = _read(read, packet)
+        where = self._read(read, packet)
         if where is None or where in self._listeners:
             return None, None
         entrance = Entrance(self._opening, where)
@@ -148,12 +184,21 @@ class GlobalRequests:
         return answer, lambda: entrance.open(where)
 
     async def _cancel(self, read: Callable[[SSHPacket], Where], packet: SSHPacket) -> Outcome:
-        where = _read(read, packet)
+        where = self._read(read, packet)
         listener = None if where is None else self._listeners.pop(where, None)
         if listener is None:
             return None, None
         await listener.close()
         return b"", None
+
+    def _read(self, read: Callable[[SSHPacket], Where], packet: SSHPacket) -> Where | None:
+        try:
+            where = read(packet)
+            packet.check_end()
+        except (PacketDecodeError, ValueError) as error:
+            self._not_understood(packet, error)
+            return None
+        return where
 
     _slow: Mapping[bytes, Callable[[GlobalRequests, SSHPacket], Awaitable[Outcome]]] = {
         b"tcpip-forward": _listen_tcp,
@@ -199,12 +244,3 @@ class Entrance:
                 session.offer(b"forwarded-tcpip", *ends)
             case UnixTarget(path):
                 session.offer(b"forwarded-streamlocal@openssh.com", String(path), String(""))
-
-
-def _read(read: Callable[[SSHPacket], Where], packet: SSHPacket) -> Where | None:
-    try:
-        where = read(packet)
-        packet.check_end()
-    except (PacketDecodeError, ValueError):
-        return None
-    return where

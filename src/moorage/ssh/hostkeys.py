@@ -6,25 +6,32 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import asyncssh
 import structlog
+from asyncssh.public_key import SSHOpenSSHCertificate
 from pydantic import SecretStr
 
 from moorage.codes import Code
 from moorage.errors import ConfigError
 
 HostKeys = Sequence[asyncssh.SSHKey]
+HostCertificate = tuple[asyncssh.SSHKey, SSHOpenSSHCertificate]
 
 _LARGEST: Final = 64 * 1024
 """Bytes of a host key file that are read."""
 
 _MADE: Final[Sequence[tuple[str, str, dict[str, Any]]]] = (
     ("ed25519", "ssh-ed25519", {}),
-    ("ecdsa", "ecdsa-sha2-nistp256", {}),
     ("rsa", "ssh-rsa", {"key_size": 3072}),
 )
+"""Every client knows one of them, and no auditor objects to either."""
+
+_ALSO_KEPT: Final = ("ecdsa",)
+"""Used where there is one already."""
+
+HOST_CERTIFICATE: Final = 2  # the certificate's type, PROTOCOL.certkeys of OpenSSH
 
 
 def host_keys(configured: Sequence[SecretStr], directory: Path) -> HostKeys:
@@ -45,6 +52,29 @@ def host_keys(configured: Sequence[SecretStr], directory: Path) -> HostKeys:
                 )
         keys.append(key)
     return keys
+
+
+def host_certificates(configured: Sequence[str], keys: HostKeys) -> Sequence[HostCertificate]:
+    """The certificates to show, each with the host key that it is for.
+
+    Each entry is a file's path, or the certificate as such a file has it.  Raises `ConfigError` for what is no host
+    certificate in force or is for none of `keys`.
+    """
+    found = []
+    for index, entry in enumerate(configured):
+        where, text = f"ssh.hostCertificates[{index}]", entry.strip()
+        if "-cert-v01@openssh.com " not in text:
+            where, text = f"{where} ({text})", _read(where, Path(text)).decode("utf-8", "replace")
+        try:
+            certificate = cast("SSHOpenSSHCertificate", asyncssh.import_certificate(text))
+            certificate.validate(HOST_CERTIFICATE, (certificate.principals or [""])[0])  # any name of a host will do
+        except (asyncssh.KeyImportError, AttributeError, ValueError) as error:
+            raise ConfigError(f"{where} is no host certificate in force: {error}") from error
+        key = next((key for key in keys if key.public_data == certificate.key.public_data), None)
+        if key is None:
+            raise ConfigError(f"{where} is for none of the host keys; sign the public half of one that is used")
+        found.append((key, certificate))
+    return found
 
 
 def public_lines(keys: HostKeys) -> Sequence[str]:
@@ -90,6 +120,10 @@ def _kept(directory: Path) -> HostKeys:
             if not path.exists():
                 _make(path, algorithm, options)
             keys.append(_key(str(path), _read("host key", path), is_ours=True))
+        for name in _ALSO_KEPT:
+            path = directory / f"ssh_host_{name}_key"
+            if path.exists():
+                keys.append(_key(str(path), _read("host key", path), is_ours=True))
     except OSError as error:
         raise ConfigError(
             f"host keys cannot be kept in {directory}: {error.strerror}; make it writable or set ssh.hostkeys",

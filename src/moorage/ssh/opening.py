@@ -18,6 +18,7 @@ from moorage.codes import Code
 from moorage.errors import Failure, Refused
 from moorage.gateway.contract import Accepted, Receiver, Transport
 from moorage.gateway.model import Address, Target
+from moorage.net.limits import Rate
 from moorage.ssh import requests
 from moorage.ssh.channel import (
     FULL_WINDOWS,
@@ -44,13 +45,27 @@ Peer = tuple[int, int, int]
 
 
 class Opening:
-    """Who may open what on one connection."""
+    """Who may open what on one connection, and how often it may ask for anything."""
 
-    def __init__(self, connection: ServerConnection, max_channels: int) -> None:
+    def __init__(self, connection: ServerConnection, max_channels: int, max_requests: int) -> None:
+        """`max_channels` at a time, `max_requests` a second."""
         self._connection = connection
         self._max_channels = max_channels
+        self._rate = Rate(max_requests, clock=connection.get_loop().time)
+        self._has_told = False
         self._unanswered = 0
         self.takes_sessions = True
+
+    def takes_request(self) -> bool:
+        """Count a request, of whatever kind; False if the client asks too often, and so is refused."""
+        if self._rate.take():
+            return True
+        if not self._has_told:
+            self._has_told = True
+            self._connection.gateway.log.info(
+                "Requests are refused: the client asks too often", code=Code.SSH_LIMIT_REACHED
+            )
+        return False
 
     # -- by the client -------------------------------------------------------------------------
 
@@ -66,6 +81,8 @@ class Opening:
                 raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, "The maximum packet size is too small")
             if self._connection.channel_count >= self._max_channels:
                 raise asyncssh.ChannelOpenError(OPEN_RESOURCE_SHORTAGE, "Too many channels")
+            if not self.takes_request():
+                raise asyncssh.ChannelOpenError(OPEN_RESOURCE_SHORTAGE, "Too many requests a second")
             opener(self, packet, (number, window, min(size, PACKET)))
         except (PacketDecodeError, ValueError):
             self._connection.send_channel_open_failure(number, OPEN_CONNECT_FAILED, "Malformed request", "")

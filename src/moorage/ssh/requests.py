@@ -18,6 +18,22 @@ _LARGEST: Final = 0xFFFF
 
 _LAST_MODE: Final = 159  # RFC 4254 §8: opcodes 160 to 255 are not yet defined and end the list
 _LONGEST_TERM: Final = 128
+_MOST_TOLD: Final = 4096
+_LONGEST_NAME: Final = 256
+_LONGEST_REASON: Final = 200
+
+
+def told(name: bytes, packet: SSHPacket, head: int, error: Exception | None = None) -> tuple[str, bytes, str]:
+    """What is told of a request that nobody understands: its name, its payload, what is wrong; as much as is kept.
+
+    `head` counts the bytes before the name: the message's number, and the channel's where there is one.
+    """
+    start = head + 4 + len(name) + 1
+    payload = packet.get_full_payload()[start : start + _MOST_TOLD]
+    reason = "" if error is None else str(error)[:_LONGEST_REASON] or type(error).__name__
+    return name[:_LONGEST_NAME].decode("utf-8", "backslashreplace"), payload, reason
+
+
 _LONGEST_HOST: Final = 255  # RFC 1035 §2.3.4
 _LONGEST_PATH: Final = 4096
 _COOKIE: Final = re.compile(rb"(?:[0-9A-Fa-f]{2}){1,128}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,9 @@ READING_TIME: Final = 0.05
 """Seconds between the reason of a refusal and the refusal: OpenSSH's client ends at once when it reads
 the latter, and shows only what has arrived before."""
 
+_HEAD: Final = 5
+"""Bytes of a channel request before its name (RFC 4254 §5.4)."""
+
 _RFC_SIGNALS: Final = frozenset(SIGNALS)
 
 
@@ -37,7 +41,7 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
         self._session = session
         self._channel = channel
         self._connection = connection
-        self._output = Output(channel)
+        self._output = Output(channel, session.output_begun)
         self._process: Process | None = None
         self._running: asyncio.Task[None] | None = None
         self._setting_up: asyncio.Task[None] | None = None
@@ -51,7 +55,15 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
     def requested(self, name: bytes, packet: SSHPacket) -> bool | None:
         """Grant or refuse a channel request; None while a program is being started."""
         handler = self._handlers.get(name)
-        return False if handler is None else handler(self, packet)
+        if handler is not None:
+            return handler(self, packet)
+        if name:  # one that comes too often has none
+            self._session.not_understood(*requests.told(name, packet, _HEAD))
+        return False
+
+    def malformed(self, name: bytes, packet: SSHPacket, error: Exception) -> None:
+        """A request whose payload could not be read was refused."""
+        self._session.not_understood(*requests.told(name, packet, _HEAD, error))
 
     def _env(self, packet: SSHPacket) -> bool:
         return self._session.environment(*requests.environment(packet))
@@ -121,6 +133,10 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
 
     async def _run(self, kind: ProgramKind, command: bytes) -> None:
         progress = self._show_waiting if self._has_terminal else None
+        if not self._connection.requests.is_settled:  # ssh -R: the program counts on the listeners asked for before it
+            with contextlib.suppress(Failure):
+                await self._connection.gateway.guest(progress)
+            await self._connection.requests.settle()
         try:
             process = await self._session.start(kind, command, self._output, progress)
         except Refused as refused:
@@ -137,6 +153,8 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
             return
         self._clear_waiting()
         self._process = process
+        if self._has_terminal:
+            self._session.warn = self._warn
         self._channel.answered(granted=True)
         if self._is_paused:
             process.pause_reading()
@@ -159,6 +177,10 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
             self._channel.send(f"{line}\r\n".encode())
         else:
             self._channel.send(f"{line}\n".encode(), STDERR)
+
+    def _warn(self, line: str) -> None:
+        if self._channel.is_open and not self._is_paused:
+            self._channel.send(f"\r\nmoorage: {line}\r\n".encode())
 
     def _report(self, status: ExitStatus) -> None:
         self._has_reported = True
@@ -222,19 +244,25 @@ class ProgramSession(asyncssh.SSHServerSession[bytes]):
 class Output:
     """Takes a program's output and sends it on, once the request that started the program is answered."""
 
-    __slots__ = ("_channel", "_eof", "_held", "_is_dropped")
+    __slots__ = ("_begun", "_channel", "_eof", "_held", "_is_dropped", "_is_released")
 
-    def __init__(self, channel: SessionChannel) -> None:
+    def __init__(self, channel: SessionChannel, begun: Callable[[], None]) -> None:
+        """`begun` is called when the first byte is sent."""
         self._channel = channel
+        self._begun = begun
         self._held: list[tuple[bytes, int | None]] | None = []
+        """None once the first byte was sent."""
         self._eof = False
-        self._is_dropped = False
+        self._is_dropped = self._is_released = False
 
     def release(self) -> None:
         """Send what was held back; from now on everything passes at once."""
-        held, self._held = self._held or [], None
+        if self._is_dropped:
+            return
+        held, self._held = self._held or [], []
+        self._is_released = True
         for data, datatype in held:
-            self._channel.send(data, datatype)
+            self._pass(data, datatype)
         if self._eof:
             self.eof_received()
 
@@ -248,19 +276,29 @@ class Output:
         if self._held is None:
             self._channel.send(data)
         else:
-            self._held.append((data, None))
+            self._pass(data, None)
 
     def stderr_received(self, data: bytes) -> None:
         """Standard error."""
         if self._held is None:
             self._channel.send(data, STDERR)
         else:
-            self._held.append((data, STDERR))
+            self._pass(data, STDERR)
+
+    def _pass(self, data: bytes, datatype: int | None) -> None:
+        """Hold `data` back, or send it as the first."""
+        if self._held is not None:
+            if not self._is_released:
+                self._held.append((data, datatype))
+                return
+            self._held = None
+            self._begun()
+        self._channel.send(data, datatype)
 
     def eof_received(self) -> None:
         """Both have ended."""
         self._eof = True
-        if self._held is None and not self._is_dropped:
+        if self._is_released and not self._is_dropped:
             self._channel.write_eof()
 
     def pause_writing(self) -> None:

@@ -41,7 +41,10 @@ class HostBackend:
             ours.close()
             child.kill()
             await asyncio.to_thread(child.wait)
-            while pids := _marked(mark):
+            looks_in_vain = 0
+            while looks_in_vain < 2:  # while a process is being executed it shows no environment
+                pids = _marked(mark)
+                looks_in_vain = 0 if pids else looks_in_vain + 1
                 for pid in pids:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)

@@ -54,6 +54,8 @@ class Suite(abc.ABC):
 
     has_sftp = True
     """The subsystem ``sftp`` is there without the image's help."""
+    has_jail = True
+    """An SFTP client is held to `Program.jail`; otherwise such a program is refused."""
     has_pty_modes = True
     """Terminal modes of RFC 4254 §8 are applied."""
     has_signals = True

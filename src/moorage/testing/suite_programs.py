@@ -8,7 +8,7 @@ import pytest
 
 from moorage.errors import Refused
 from moorage.gateway.contract import Backend, Guest
-from moorage.gateway.model import ExitStatus, Program, ProgramKind
+from moorage.gateway.model import ExitStatus, Jail, Program, ProgramKind
 from moorage.testing.streams import DEADLINE, Recorder
 from moorage.testing.suite import Suite, command, ended, needs, run, start
 
@@ -39,6 +39,24 @@ class ProgramTests(Suite):
         assert recorder.stdout[5:9] == b"\0\0\0\3"
         process.write_eof()
         assert (await ended(process)).code == 0
+
+    async def test_an_sftp_client_is_held_to_its_jail_or_refused(self, guest: Guest) -> None:
+        program = Program(ProgramKind.SUBSYSTEM, b"sftp", jail=Jail(root=self.scratch, read_only=True))
+        if not self.has_jail:
+            with pytest.raises(Refused) as caught:
+                await guest.start(program, Recorder())
+            assert caught.value.user_text
+            return
+        process, recorder = await start(guest, program)
+        process.write(b"\0\0\0\5\1\0\0\0\3")
+        process.write(b"\0\0\0\x0b\x10\0\0\0\7\0\0\0\2..")  # where is ..?
+        process.write(b"\0\0\0\x0f\x0e\0\0\0\x08\0\0\0\2/d\0\0\0\0")  # make a directory
+        process.write_eof()
+        assert (await ended(process)).code == 0
+        said = bytes(recorder.stdout)
+        assert b"\x68\0\0\0\7\0\0\0\1\0\0\0\1/" in said, "the parent of / is /"
+        assert b"\x65\0\0\0\x08\0\0\0\0" not in said, "nothing is made"
+        assert b"\x65\0\0\0\x08" in said
 
     async def test_an_unknown_subsystem_is_refused_with_a_text_for_the_user(self, guest: Guest) -> None:
         with pytest.raises(Refused) as caught:

@@ -7,26 +7,29 @@ it speaks plain HTTP and believes everybody who can reach it.
 
 from __future__ import annotations
 
-import binascii
 import copy
 import hmac
-import json
-from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from moorage import webhook
 from moorage.auth.users import UsersAuthenticator
 from moorage.codes import Code
-from moorage.errors import AuthError
 from moorage.gateway.model import Address, Attempt, ConnectionId, TextValue, Verdict
+from moorage.webhook import (
+    Accepted,
+    AuthorizationRequest,
+    ConfigurationRequest,
+    Hooks,
+    PasswordRequest,
+    PublicKeyRequest,
+)
 
 if TYPE_CHECKING:
     from aiohttp import web
-
-_LARGEST_REQUEST: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +116,10 @@ class AuthServer:
         """Returns when the server listens; raises `OSError` if it cannot."""
         from aiohttp import web
 
-        application = web.Application(client_max_size=_LARGEST_REQUEST)
-        application.router.add_post("/{path:.*}", self._answer)
-        self._runner = web.AppRunner(application, access_log=None, handle_signals=False)
+        from moorage.webhook.aiohttp import application
+
+        app = application(_Answers(self._directory))
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
         await site.start()
@@ -133,71 +137,39 @@ class AuthServer:
         if runner is not None:
             await runner.cleanup()
 
-    async def _answer(self, request: web.Request) -> web.Response:
-        """The routes: the last part of the path says which hook is called."""
-        from aiohttp import web
 
-        hooks = {
-            "password": self._password,
-            "pubkey": self._public_key,
-            "authz": self._authorization,
-            "config": self._config,
-        }
-        hook = hooks.get(request.path.rpartition("/")[2])
-        if hook is None:
-            return web.Response(status=404)
-        try:
-            fields = json.loads(await request.read())
-            if not isinstance(fields, dict):
-                raise TypeError("the body is not an object")
-            answer = await hook(fields)
-        except (ValueError, TypeError, RecursionError):
-            return web.json_response({"error": "the request is not what this hook takes"}, status=400)
-        except AuthError as error:
-            structlog.get_logger().error(str(error), code=error.code)
-            return web.json_response({"success": False}, status=500)
-        return web.json_response(answer)
+class _Answers(Hooks):
+    """The hooks of a directory."""
 
-    async def _password(self, fields: Mapping[str, Any]) -> object:
-        try:
-            password = b64decode(_text(fields, "passwordBase64"), validate=True)
-        except binascii.Error:
-            raise ValueError("passwordBase64 is not base64") from None
-        return _decided(await self._directory.password(_attempt(fields), password))
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
 
-    async def _public_key(self, fields: Mapping[str, Any]) -> object:
-        return _decided(await self._directory.public_key(_attempt(fields), _text(fields, "publicKey")))
+    async def password(self, request: PasswordRequest) -> Accepted | bool:
+        return _decided(await self._directory.password(_attempt(request), request.password))
 
-    async def _authorization(self, fields: Mapping[str, Any]) -> object:
-        name = _text(fields, "authenticatedUsername") or _text(fields, "username")
+    async def public_key(self, request: PublicKeyRequest) -> Accepted | bool:
+        return _decided(await self._directory.public_key(_attempt(request), request.public_key))
+
+    async def authorization(self, request: AuthorizationRequest) -> Accepted | bool:
+        name = request.authenticated_username or request.username
         return _decided(Verdict(await self._directory.knows(name), name))
 
-    async def _config(self, fields: Mapping[str, Any]) -> object:
-        return {"config": self._directory.configs.get(_text(fields, "username"), {})}
+    async def configuration(self, request: ConfigurationRequest) -> Mapping[str, Any]:
+        return self._directory.configs.get(request.username, {})
 
 
-def _text(fields: Mapping[str, Any], name: str) -> str:
-    value = fields.get(name, "")
-    if not isinstance(value, str):
-        raise TypeError(f"{name} is not a string")
-    return value
+def _attempt(request: PasswordRequest | PublicKeyRequest) -> Attempt:
+    return Attempt(ConnectionId(request.connection_id), Address("", 0), request.client_version, request.username)
 
 
-def _attempt(fields: Mapping[str, Any]) -> Attempt:
-    return Attempt(ConnectionId(_text(fields, "connectionId")), Address("", 0), "", _text(fields, "username"))
-
-
-def _decided(verdict: Verdict) -> object:
-    if not verdict.success:
-        return {"success": False}
+def _decided(verdict: Verdict) -> Accepted | bool:
     metadata = verdict.metadata
-    collections = {"metadata": _texts(metadata.metadata), "environment": _texts(metadata.environment)}
-    return {
-        "success": True,
-        "authenticatedUsername": verdict.authenticated_username,
-        **{name: values for name, values in collections.items() if values},
-    }
+    return verdict.success and Accepted(
+        authenticated_username=verdict.authenticated_username,
+        metadata=_texts(metadata.metadata),
+        environment=_texts(metadata.environment),
+    )
 
 
-def _texts(values: Mapping[str, TextValue]) -> Mapping[str, object]:
-    return {name: {"value": text.value, "sensitive": text.sensitive} for name, text in values.items()}
+def _texts(values: Mapping[str, TextValue]) -> dict[str, webhook.TextValue]:
+    return {name: webhook.TextValue(value=text.value, sensitive=text.sensitive) for name, text in values.items()}

@@ -1,4 +1,8 @@
-"""The endpoint that says whether the server takes logins: ``ok`` with status 200, or ``not ok`` with 503."""
+"""The endpoint that says whether the server takes logins: ``ok`` with status 200, or ``not ok`` with 503.
+
+The path ``/live`` is answered with ``ok`` while the server runs at all, also while it starts and drains: who
+restarts what is not alive must not cut the sessions of a server that drains.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from moorage.web.server import Reply, Request, WebServer
 
 _OFFERS: Final = ("text/plain", "application/json", "text/html")
 """What can be answered, best first."""
+
+LIVE: Final = "/live"
 
 _RANGES: Final = 32
 """Parts of an Accept header that are looked at."""
@@ -43,7 +49,7 @@ class Health:
 
 
 class HealthServer(WebServer):
-    """Tells the state of `health` at any path, to any method, in the format that was asked for."""
+    """Tells the state of `health` at any path but `LIVE`, to any method, in the format that was asked for."""
 
     def __init__(self, config: HealthConfig, health: Health) -> None:
         super().__init__("health server", "health", config, self._reply, available=Code.HEALTH_AVAILABLE)
@@ -53,9 +59,10 @@ class HealthServer(WebServer):
         chosen = negotiated(request.accept)
         if chosen is None:
             return Reply(406, f"offered are {', '.join(_OFFERS)}\n".encode())
-        text = "ok" if self._health.is_ok else "not ok"
+        is_ok = self._health.is_ok or request.path == LIVE
+        text = "ok" if is_ok else "not ok"
         body = f'"{text}"' if chosen == "application/json" else text
-        return Reply(200 if self._health.is_ok else 503, body.encode(), f"{chosen}; charset=utf-8")
+        return Reply(200 if is_ok else 503, body.encode(), f"{chosen}; charset=utf-8")
 
 
 def negotiated(accept: str) -> str | None:

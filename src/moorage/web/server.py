@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -38,6 +38,8 @@ class Request:
     path: str
     accept: str
     """The header of that name; empty if there is none."""
+    query: str = field(default="", repr=False)
+    """What stands behind the question mark, as it came; it may hold a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Reply:
     status: int = 200
     body: bytes = b""
     content_type: str = _TEXT
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Endpoint = Callable[[Request], Reply]
@@ -108,8 +111,10 @@ class WebServer:
             await handlers.shutdown(_LINGER)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        reply = self._endpoint(Request(request.path, request.headers.get("Accept", "")))
-        headers = {"Server": "Moorage", **({"Content-Type": reply.content_type} if reply.body else {})}
+        query = request.rel_url.raw_query_string
+        reply = self._endpoint(Request(request.path, request.headers.get("Accept", ""), query))
+        kind = {"Content-Type": reply.content_type} if reply.body else {}
+        headers = {"Server": "Moorage", **kind, **reply.headers}
         response = web.Response(status=reply.status, body=reply.body, headers=headers)
         response.force_close()
         return response

@@ -104,3 +104,6 @@ async def test_a_real_hook_is_counted_with_its_answers(kind: HookKind) -> None:
         f'auth_server_failures_total{{authtype="{kind}",{reason},type="soft"}}': 1,
         f'auth_server_failures_total{{authtype="{kind}",{reason},type="hard"}}': 1,
     }
+    text = metrics.exposition()[0].decode()
+    for outcome in ("answered", "failed"):
+        assert f'moorage_webhook_duration_seconds_count{{outcome="{outcome}",webhook="{kind}"}} 1.0\n' in text

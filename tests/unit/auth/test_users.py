@@ -258,9 +258,12 @@ async def test_a_method_that_is_off_is_not_offered_and_never_says_yes(file: Path
 @pytest.mark.parametrize(
     ("auth", "key"),
     [
-        ({"password": {"method": "kerberos"}}, "auth.password.method"),
-        ({"keyboardInteractive": {"method": "oauth2"}}, "auth.keyboardInteractive.method"),
-        ({"gssapi": {"method": "kerberos"}}, "auth.gssapi.method"),
+        ({"password": {"method": "kerberos", "kerberos": {"keytab": "/nowhere"}}}, "auth.password.kerberos"),
+        (
+            {"keyboardInteractive": {"method": "oauth2", "oauth2": {"provider": "oidc", "oidc": {"url": "ftp://h"}}}},
+            "auth.keyboardInteractive.oauth2",
+        ),
+        ({"gssapi": {"method": "kerberos", "kerberos": {"keytab": "/nowhere"}}}, "auth.gssapi.kerberos"),
         ({"password": {"method": "users"}}, "auth.users.file"),
         ({"password": {"method": "webhook"}}, "auth.password.webhook"),
         ({"authz": {"method": "webhook", "webhook": {"url": "ftp://h/"}}}, "auth.authz.webhook"),

@@ -13,6 +13,7 @@ from tests.unit.auth.test_users import BCRYPT_4, ED25519, OTHER
 
 from moorage.auth.hashes import PasswordHash, parse_hash, unmatched
 from moorage.auth.keys import parse_key
+from moorage.auth.totp import Secret
 from moorage.auth.usersfile import User, Users, change_users, parse_users, read_users, render_users
 from moorage.errors import ConfigError
 from moorage.gateway.model import Metadata, TextValue
@@ -225,3 +226,25 @@ def test_a_link_stays_a_link_and_an_open_file_is_closed_to_others(tmp_path: Path
 def test_hashes_do_not_show() -> None:
     user = User("mia", PasswordHash(parse_hash(BCRYPT_4).cost, BCRYPT_4))
     assert BCRYPT_4 not in repr(user)
+
+
+def test_one_time_passwords_and_methods_are_read_and_written_back() -> None:
+    methods = "[publickey, 'password, keyboard-interactive']"
+    text = f"users: {{mia: {{totp: gezd gnbv gy3t qojq gezd gnbv gy3t qojq, authenticationMethods: {methods}}}}}"
+    users = parse_users(text).by_name
+    assert users["mia"].totp == Secret(b"12345678901234567890")
+    assert users["mia"].methods == (("publickey",), ("password", "keyboard-interactive"))
+    assert parse_users(render_users(users)).by_name == users
+    assert "GEZD" not in repr(users)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("totp: short", "line 1: mia.totp: a one-time password's secret"),
+        ("authenticationMethods: [publickey, telepathy]", "'telepathy' is not a method"),
+        ("authenticationMethods: 'publickey,,password'", "'' is not a method"),
+    ],
+)
+def test_factors_that_could_never_be_passed_are_refused(tmp_path: Path, entry: str, said: str) -> None:
+    assert said in problem(tmp_path / "users", f"users: {{mia: {{{entry}}}}}")

@@ -62,6 +62,9 @@ class Counts:
     def decided(self, kind: HookKind, *, retry: bool, success: bool, remote_address: Address) -> None:
         self.heard.append(f"decided {kind} {retry:d} {success} {remote_address.host}")
 
+    def took(self, kind: HookKind, *, seconds: float, is_answered: bool) -> None:
+        assert seconds >= 0
+
 
 def hook(
     server: HookServer,

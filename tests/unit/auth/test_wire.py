@@ -246,3 +246,15 @@ def test_no_answer_is_a_yes_that_does_not_say_true(answer: object) -> None:
 def test_no_bytes_make_a_login_that_do_not_say_true(body: bytes) -> None:
     with contextlib.suppress(NotJson, WrongAnswer):
         assert b"true" in body or not wire.read_verdict(parse_json(body)).success
+
+
+def test_a_hook_may_demand_further_methods() -> None:
+    answer = {"success": True, "furtherMethods": ["keyboard-interactive"]}
+    assert wire.read_verdict(answer).further == ("keyboard-interactive",)
+    assert wire.read_verdict({"success": False, "furtherMethods": ["password"]}) == Verdict(False)
+
+
+@pytest.mark.parametrize("further", ["password", ["telepathy"], [1], {"a": 1}, ["password"] * 5])
+def test_a_demand_that_could_never_be_met_is_no_answer(further: object) -> None:
+    with pytest.raises(WrongAnswer, match="furtherMethods"):
+        wire.read_verdict({"success": True, "furtherMethods": further})

@@ -49,6 +49,8 @@ async def test_a_request_counts_and_a_failure_twice_but_not_a_cancellation() -> 
     with pytest.raises(asyncio.CancelledError):
         await asked.ask(asyncio.CancelledError())
     assert counts(metrics) == (3, 1)
+    timed = 'moorage_backend_request_duration_seconds_count{backend="docker",request="ask"} 3.0'
+    assert timed in metrics.exposition()[0].decode().splitlines()
 
 
 async def observed(scripted: ScriptedEngine) -> tuple[Engine, Metrics]:

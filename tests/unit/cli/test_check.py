@@ -102,10 +102,13 @@ def test_all_problems_are_printed_with_places_and_mends(file: Path) -> None:
 
 
 def test_what_is_not_built_yet_is_a_problem(file: Path) -> None:
-    file.write_text("backend: kubernetes\n")
+    file.write_text("{backend: kubernetes, kubernetes: {pod: {mode: session, disableAgent: true}}}\n")
     done = check(file)
     assert done.returncode == 1
-    assert f"{file}:1:1: backend: the backend kubernetes is not available in this version" in done.stdout
+    assert (
+        "kubernetes.pod.disableAgent: a pod for each program without an agent is not available in this version"
+        in done.stdout
+    )
 
 
 @pytest.mark.parametrize(

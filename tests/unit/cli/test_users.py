@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import sys
 from pathlib import Path
 
@@ -170,6 +171,7 @@ def test_on_a_terminal_the_password_is_asked_for_twice_and_not_shown(
     """Runs the command on a real terminal; a wrong repetition asks again, until the terminal is gone."""
     child, terminal = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell without job control has what runs behind it ignore it
         os.execv(
             sys.executable,
             [sys.executable, "-c", "from moorage.cli.users import command; command()", "add", "mia", "-f", str(file)],
@@ -195,3 +197,19 @@ def test_on_a_terminal_the_password_is_asked_for_twice_and_not_shown(
     assert (os.waitstatus_to_exitcode(ended) == 0) is (status == 0)
     assert file.exists() is (status == 0)
     assert b"s3cre" not in shown
+
+
+def test_totp_gives_a_secret_shows_it_once_and_takes_it_away(file: Path, key: Path) -> None:
+    succeeds("add", "mia", "--file", file, "--key", key)
+    shown = succeeds("totp", "mia", "--file", file, "--issuer", "Example")
+    secret = read_users(file)[0].by_name["mia"].totp
+    assert secret is not None
+    assert f"Secret of mia: {secret.text}" in shown
+    assert "█" in shown
+    assert "one-time passwords" in succeeds("list", "--file", file)
+    assert secret.text not in succeeds("list", "--file", file)
+    succeeds("totp", "mia", "--file", file)
+    assert read_users(file)[0].by_name["mia"].totp != secret
+    succeeds("totp", "mia", "--file", file, "--remove")
+    assert read_users(file)[0].by_name["mia"].totp is None
+    assert "no user bob" in fails("totp", "bob", "--file", file)

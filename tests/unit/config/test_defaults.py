@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from moorage import __version__
 from moorage.config import AppConfig
 from moorage.config.rendering import plain
 from moorage.config.section import Section
@@ -29,7 +30,8 @@ _CLIENT: dict[str, Any] = {
     "key": "",
 }
 _SERVER: dict[str, Any] = {**_TLS, "listen": "0.0.0.0:8080", "key": "", "cert": "", "clientcacert": ""}
-_WEBHOOK: dict[str, Any] = {**_CLIENT, "authTimeout": "1m0s"}
+_HOOK: dict[str, Any] = {**_CLIENT, "protocol": "0.6", "secret": "", "proxyFromEnvironment": False}
+_WEBHOOK: dict[str, Any] = {**_HOOK, "authTimeout": "1m0s"}
 _KERBEROS: dict[str, Any] = {
     "keytab": "/etc/krb5.keytab",
     "acceptor": "any",
@@ -37,6 +39,9 @@ _KERBEROS: dict[str, Any] = {
     "credentialCachePath": "/tmp/krb5cc",
     "configPath": "/etc/containerssh/krb5.conf",
     "clockSkew": "5m0s",
+    "realms": [],
+    "principals": [],
+    "timeout": "10s",
 }
 _IDLE = ["/usr/bin/containerssh-agent", "wait-signal", "--signal", "INT", "--signal", "TERM"]
 _SFTP = {"sftp": "/usr/lib/openssh/sftp-server"}
@@ -45,6 +50,9 @@ _IMAGE = "containerssh/containerssh-guest-image"
 DEFAULTS: dict[str, Any] = {
     "ssh": {
         "listen": "0.0.0.0:2222",
+        "alsoListen": [],
+        "proxyProtocolAllowedCIDRs": [],
+        "proxyProtocolTimeout": "5s",
         "serverVersion": "SSH-2.0-ContainerSSH",
         "ciphers": None,
         "kex": None,
@@ -52,16 +60,19 @@ DEFAULTS: dict[str, Any] = {
         "compression": False,
         "banner": "",
         "hostkeys": [],
+        "hostCertificates": [],
         "clientAliveInterval": "0s",
         "clientAliveCountMax": 3,
         "loginGraceTime": "2m0s",
         "maxAuthTries": 6,
+        "refusalTime": "5ms",
         "shutdownTimeout": "20s",
         "maxChannels": 256,
+        "maxRequestsPerSecond": 1000,
         "maxEnvBytes": 65536,
         "maxKeyQueries": 20,
         "maxStartups": {"begin": 100, "rate": 30, "full": 200},
-        "maxStartupsPerSource": 0,
+        "maxStartupsPerSource": 50,
         "maxConnections": 0,
         "maxConnectionsPerSource": 0,
         "maxConnectionsPerUser": 0,
@@ -71,15 +82,38 @@ DEFAULTS: dict[str, Any] = {
             "authFailed": "5s",
             "noAuth": "1s",
             "graceExceeded": "10s",
+            "protocolError": "5s",
+            "internalError": "1m30s",
             "min": "15s",
             "max": "10m0s",
             "exempt": ["127.0.0.0/8", "::1/128"],
         },
     },
-    "configserver": {**_CLIENT, "transmitSensitiveMetadata": False},
+    "configserver": {**_HOOK, "transmitSensitiveMetadata": False},
     "auth": {
         "password": {"method": "", "webhook": _WEBHOOK, "kerberos": _KERBEROS},
-        "publicKey": {"method": "", "webhook": _WEBHOOK},
+        "publicKey": {
+            "method": "",
+            "webhook": _WEBHOOK,
+            "authorizedKeys": {"file": ""},
+            "certificates": {
+                "authorities": [],
+                "principals": ["%u"],
+                "principalsFile": "",
+                "revoked": [],
+                "signatureAlgorithms": [
+                    "ssh-ed25519",
+                    "sk-ssh-ed25519@openssh.com",
+                    "ecdsa-sha2-nistp256",
+                    "ecdsa-sha2-nistp384",
+                    "ecdsa-sha2-nistp521",
+                    "sk-ecdsa-sha2-nistp256@openssh.com",
+                    "rsa-sha2-512",
+                    "rsa-sha2-256",
+                ],
+            },
+            "fido": {"touchRequired": False, "verifyRequired": False},
+        },
         "keyboardInteractive": {
             "method": "",
             "oauth2": {
@@ -109,31 +143,77 @@ DEFAULTS: dict[str, Any] = {
                     "redirectURI": "",
                     "extraScopes": [],
                     "enforceScopes": False,
+                    "enforceUsername": False,
+                    "idTokenAlgorithms": ["RS256", "PS256", "ES256", "ES384", "Ed25519", "EdDSA"],
                 },
                 "generic": {"authorizeEndpointURL": "", "tokenEndpoint": _CLIENT, "redirectURI": ""},
                 "qrCodeClients": [],
                 "deviceFlowClients": [],
                 "authTimeout": "2m0s",
+                "deviceFlow": True,
+                "rules": [],
             },
+            "webhook": _WEBHOOK,
         },
         "gssapi": {"method": "", "kerberos": _KERBEROS},
         "authz": {"method": "", "webhook": _WEBHOOK},
         "users": {"file": ""},
+        "plugin": {"name": "", "settings": []},
+        "pam": {"service": "moorage", "directory": "", "timeout": "1m0s"},
+        "ldap": {
+            "url": "",
+            "startTLS": False,
+            "cacert": "",
+            "tlsVersion": "1.2",
+            "bindDN": "",
+            "bindPassword": "",
+            "userDN": "",
+            "searchBase": "",
+            "searchFilter": "(uid=%u)",
+            "usernameAttribute": "uid",
+            "groupBase": "",
+            "groupFilter": "(member=%d)",
+            "groupAttribute": "cn",
+            "requiredGroups": [],
+            "publicKeyAttribute": "sshPublicKey",
+            "metadata": [],
+            "timeout": "10s",
+        },
+        "honeypot": {
+            "accept": ["*:*"],
+            "refuse": [],
+            "acceptFile": "",
+            "fromTry": 1,
+            "acceptKeys": False,
+            "delay": "200ms",
+        },
+        "authenticationMethods": [],
     },
     "log": {
         "level": "notice",
         "format": "ljson",
         "destination": "stdout",
         "file": "/var/log/containerssh/containerssh.log",
-        "syslog": {"destination": "/dev/log", "facility": "auth", "tag": "ContainerSSH", "pid": False},
+        "syslog": {
+            "destination": "/dev/log",
+            "facility": "auth",
+            "tag": "ContainerSSH",
+            "pid": False,
+            "format": "",
+            "cacert": "",
+        },
     },
     "metrics": {**_SERVER, "listen": "0.0.0.0:9100", "enable": False, "path": "/metrics"},
+    "tracing": {"enable": False, "url": "http://127.0.0.1:4318/v1/traces", "service": "moorage", "percent": 100},
     "geoip": {"provider": "dummy", "maxmind-geoip2-file": "/var/lib/GeoIP/GeoIP2-Country.mmdb"},
     "audit": {
         "enable": False,
         "format": "none",
         "storage": "none",
-        "file": {"directory": "/var/log/audit"},
+        "file": {"directory": "/var/log/audit", "sync": False},
+        "onFailure": "refuse",
+        "signingKey": "",
+        "capture": {"directory": "", "limit": "64Mi"},
         "s3": {
             "local": "/var/lib/audit",
             "accessKey": "",
@@ -148,7 +228,14 @@ DEFAULTS: dict[str, Any] = {
             "parallelUploads": 20,
             "metadata": {"ip": False, "username": False},
         },
-        "intercept": {"stdin": False, "stdout": False, "stderr": False, "passwords": False, "forwarding": False},
+        "intercept": {
+            "stdin": False,
+            "stdout": False,
+            "stderr": False,
+            "passwords": False,
+            "forwarding": False,
+            "files": False,
+        },
     },
     "health": {
         **_SERVER,
@@ -176,6 +263,12 @@ DEFAULTS: dict[str, Any] = {
             "allowedListeners": [],
         },
         "maxSessions": -1,
+        "sftp": {"root": "", "readOnly": False, "hidden": [], "quota": "0"},
+        "sources": {"allow": [], "deny": []},
+        "hours": {"allow": [], "zone": "UTC"},
+        "timeLimits": {"idle": "0s", "total": "0s", "warning": "1m0s"},
+        "allowMosh": False,
+        "recordedOnly": False,
     },
     "backend": "docker",
     "docker": {
@@ -206,6 +299,7 @@ DEFAULTS: dict[str, Any] = {
             "window": "1m0s",
             "http": "15s",
         },
+        "pool": {"size": 0, "maxAge": "1h0m0s", "idle": "10m0s"},
     },
     "kubernetes": {
         "connection": {
@@ -224,6 +318,8 @@ DEFAULTS: dict[str, Any] = {
             "bearerTokenFile": "",
             "qps": 5,
             "burst": 10,
+            "kubeconfig": "",
+            "context": "",
             "insecure": False,
         },
         "pod": {
@@ -234,6 +330,8 @@ DEFAULTS: dict[str, Any] = {
             "shellCommand": ["/bin/bash"],
             "agentPath": "/usr/bin/containerssh-agent",
             "disableAgent": False,
+            "agent": "moorage",
+            "agentImage": f"moorage/agent:{__version__}",
             "subsystems": _SFTP,
             "mode": "connection",
             "createMissingPods": False,

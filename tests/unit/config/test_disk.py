@@ -68,6 +68,26 @@ def test_directories_and_files_are_told_apart(tmp_path: Path) -> None:
     assert disk.file(str(tmp_path / "none")) == disk.directory(str(tmp_path / "none")) == "no such file or directory"
 
 
+@pytest.mark.parametrize(
+    ("text", "context", "wrong"),
+    [
+        ("{current-context: a, contexts: [{name: a}, {name: b}]}", "", ""),
+        ("{current-context: a, contexts: [{name: a}, {name: b}]}", "b", ""),
+        ("{current-context: a, contexts: [{name: a}]}", "c", "has no context 'c'"),
+        ("{current-context: b, contexts: [{name: a}]}", "", "has no context 'b'"),
+        ("{contexts: [{name: a}, 7]}", "", "has no current context"),
+        ("garbage", "", "is not a kubeconfig file: it has no list of contexts"),
+        ("{contexts: {}}", "", "is not a kubeconfig file: it has no list of contexts"),
+        ("{", "", "is not a YAML file"),
+    ],
+)
+def test_a_kubeconfig_has_the_context_that_is_asked_for(tmp_path: Path, text: str, context: str, wrong: str) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(text)
+    assert Disk().kubeconfig(str(path), context) == wrong
+    assert Disk(look=False).kubeconfig(str(path), context) == ""
+
+
 def test_one_that_does_not_look_finds_everything_fine() -> None:
     disk = Disk(look=False)
     assert {disk.certificates("x"), disk.private_key("x"), disk.key_pair("x", "y"), disk.file("x")} == {""}

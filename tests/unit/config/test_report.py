@@ -19,6 +19,11 @@ HOOK = "configserver: {url: 'http://h/c'}"
         ("backend: sandbox\nsandbox: {rootfs: /r}", "guests from", "sandbox from /r"),
         ("backend: kubernetes", "guests from", "kubernetes at kubernetes.default.svc, namespace default"),
         (
+            "backend: kubernetes\nkubernetes: {connection: {kubeconfig: /k}}",
+            "guests from",
+            "kubernetes as /k says, namespace default",
+        ),
+        (
             "configserver: {url: 'http://h'}\nbackend: sshproxy\nsshproxy: {server: h}",
             "guests from",
             "sshproxy at h:22",

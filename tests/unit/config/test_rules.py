@@ -21,6 +21,9 @@ BAD: list[tuple[str, str]] = [
     ("ssh: {listen: localhost}", 'ssh.listen: "localhost" has no port'),
     ("ssh: {listen: 'h:99999'}", "ssh.listen: invalid port"),
     ("ssh: {listen: '::1:22'}", "ssh.listen: an IPv6 address needs brackets"),
+    ("ssh: {alsoListen: ['[::]:22', '::1:22']}", "ssh.alsoListen[1]: an IPv6 address needs brackets"),
+    ("ssh: {proxyProtocolAllowedCIDRs: [10.0.0.1/8]}", "ssh.proxyProtocolAllowedCIDRs[0]: invalid network"),
+    ("ssh: {proxyProtocolTimeout: 1ms}", "ssh.proxyProtocolTimeout: must be at least 100ms"),
     ("ssh: {serverVersion: SSH-1.0-x}", "ssh.serverVersion: invalid version"),
     ("ssh: {serverVersion: SSH-2.0-a-b}", "ssh.serverVersion: invalid version"),
     ("ssh: {serverVersion: SSH-2.0-" + "a" * 250 + "}", "ssh.serverVersion: is longer than 253"),
@@ -48,9 +51,13 @@ BAD: list[tuple[str, str]] = [
     ("configserver: {url: 'http://h', key: /k}", "configserver.cert: key is given without cert"),
     (f"auth: {{password: {{{HOOK}{{}}}}}}", "auth.password.webhook.url: no URL is given"),
     (f"auth: {{authz: {{{HOOK}{{url: 'http://h', authTimeout: 1ms}}}}}}", "authTimeout: must be at least 100ms"),
-    ("auth: {password: {method: ldap}}", 'auth.password.method: invalid authentication method "ldap"'),
+    ("auth: {password: {method: nis}}", 'auth.password.method: invalid authentication method "nis"'),
     ("auth: {publicKey: {method: kerberos}}", "auth.publicKey.method: invalid authentication method"),
-    ("auth: {password: {method: users}}", "auth.users.file: is required for method users"),
+    (
+        "auth: {authz: {method: webhook, webhook: {url: 'http://x/', protocol: '0.4'}}}",
+        "auth.authz.webhook.protocol: release 0.4 has no such hook",
+    ),
+    ("auth: {password: {method: users}}", "auth.users.file: is required for the methods users and totp"),
     ("auth: {method: kerberos}", "auth.method: unknown key (every way to log in has its own"),
     ("auth: {oauth2: {}}", "(OAuth2 is set up under auth.keyboardInteractive.oauth2)"),
     ("auth: {pubkey: {method: webhook}}", "auth.pubkey: unknown key (it is called publicKey)"),
@@ -74,14 +81,29 @@ BAD: list[tuple[str, str]] = [
     ("log: {format: xml}", "log.format: invalid log format"),
     ("log: {destination: test}", "log.destination: invalid log destination"),
     ("log: {destination: syslog, syslog: {facility: nope}}", "log.syslog.facility: invalid facility"),
+    ("log: {destination: syslog, syslog: {format: rfc1}}", "log.syslog.format: invalid"),
+    (
+        "log: {destination: syslog, syslog: {destination: 'http://h:1'}}",
+        "log.syslog.destination: http is none of unix, udp, tcp, tls",
+    ),
+    ("log: {destination: syslog, syslog: {destination: 'tls://h'}}", 'log.syslog.destination: "h" has no port'),
+    (
+        "log: {destination: syslog, syslog: {destination: 'h:1', cacert: '-----BEGIN CERTIFICATE-----'}}",
+        "log.syslog.cacert: has no effect without TLS",
+    ),
     ("log: {destination: syslog, syslog: {destination: localhost}}", 'log.syslog.destination: "localhost" has no port'),
     ("metrics: {enable: true, path: m}", "metrics.path: must begin with a slash"),
     ("metrics: {enable: true, listen: x}", 'metrics.listen: "x" has no port'),
     ("metrics: {enable: true, clientcacert: /c}", "metrics.clientcacert: has no effect without TLS"),
     ("health: {enable: true, client: {url: x}}", "health.client.url: the URL is not http"),
+    ("tracing: {enable: true, url: localhost}", "tracing.url: "),
+    ("auth: {password: {method: honeypot}, honeypot: {accept: [root]}}", "auth.honeypot.accept"),
+    ("tracing: {percent: 101}", "tracing.percent: "),
     ("geoip: {provider: other}", "geoip.provider: invalid provider"),
     ("audit: {enable: true, format: xml}", "audit.format: invalid audit format"),
     ("audit: {enable: true, storage: s3}", "audit.s3.bucket: is required for storage s3"),
+    ("audit: {enable: true, storage: s3, s3: {bucket: b, accessKey: k}}", "audit.s3.secretKey: is missing"),
+    ("audit: {enable: true, storage: s3, s3: {bucket: b, secretKey: k}}", "audit.s3.accessKey: is missing"),
     (
         "audit: {enable: true, storage: s3, s3: {uploadPartSize: 5}}",
         "audit.s3.uploadPartSize: must be at least",
@@ -217,14 +239,32 @@ def test_a_users_file_beside_a_chosen_method_switches_nothing_on(read: Read) -> 
         ("docker: {execution: {disableAgent: true}}", "docker.execution.disableAgent", "without an agent"),
         (
             OAUTH2 + "github, authTimeout: 1s, github: {tlsVersion: 1.2}}}}",
-            "auth.keyboardInteractive.oauth2.authTimeout",
+            "auth.keyboardInteractive.oauth2.github.tlsVersion",
             "has no effect",
+        ),
+        (
+            OAUTH2 + "oidc, oidc: {url: 'https://h', deviceFlow: true}}}}",
+            "auth.keyboardInteractive.oauth2",
+            "under any name",
+        ),
+        (
+            OAUTH2 + "oidc, oidc: {url: 'http://h', deviceFlow: true}}}}",
+            "auth.keyboardInteractive.oauth2.oidc.url",
+            "without TLS",
         ),
     ],
 )
 def test_dead_and_doubtful_keys_are_warnings(read: Read, text: str, key: str, what: str) -> None:
     warnings = read(text).warnings
     assert any(dotted(warning.path) == key and what in warning.what for warning in warnings), warnings
+
+
+def test_kerberos_without_its_package_is_a_problem_with_the_line_to_install_it(
+    fail: Fail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    problems = fail("auth: {gssapi: {method: kerberos}}")
+    assert any("a package that is missing" in problem and "moorage[kerberos]" in problem for problem in problems)
 
 
 def test_files_that_it_names_are_looked_at(tmp_path: Path) -> None:

@@ -8,13 +8,10 @@ from moorage.config import AppConfig, ConfigProblems, load_text, overlay
 from moorage.config.unsupported import NOT_BUILT
 
 SWITCHES = {
-    "backend: kubernetes": "backend",
+    "{backend: kubernetes, kubernetes: {pod: {mode: session, disableAgent: true}}}": "kubernetes.pod.disableAgent",
+    "{backend: kubernetes, kubernetes: {pod: {mode: session, agent: containerssh}}}": "kubernetes.pod.agent",
     "backend: sshproxy": "backend",
-    "audit: {enable: true, format: binary, storage: file}": "audit.enable",
-    "geoip: {provider: maxmind}": "geoip.provider",
-    "auth: {password: {method: kerberos}}": "auth.password.method",
-    "auth: {gssapi: {method: kerberos}}": "auth.gssapi.method",
-    "auth: {keyboardInteractive: {method: oauth2}}": "auth.keyboardInteractive.method",
+    "audit: {enable: true, format: binary, storage: s3, s3: {acl: private}}": "audit.s3.acl",
 }
 
 
@@ -35,5 +32,7 @@ def test_the_defaults_switch_nothing_on() -> None:
 
 
 def test_a_webhook_cannot_switch_it_on_either() -> None:
-    with pytest.raises(ConfigProblems, match="the backend kubernetes is not available"):
-        overlay(AppConfig(), {"backend": "kubernetes"})
+    with pytest.raises(ConfigProblems, match="a pod for each program without an agent is not available"):
+        overlay(
+            AppConfig(), {"backend": "kubernetes", "kubernetes": {"pod": {"mode": "session", "disableAgent": True}}}
+        )

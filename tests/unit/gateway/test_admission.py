@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from moorage.config import AppConfig
 from moorage.errors import Refused
 from moorage.gateway.admission import Admission
+from moorage.net.penalties import Cause
 
 
 class Clock:
@@ -96,6 +97,22 @@ def test_the_grace_time_is_what_it_costs_to_be_slow() -> None:
     penalty = ticket.give_back()
     assert penalty is not None
     assert penalty.cause == "too slow authentication"
+
+
+@pytest.mark.parametrize(
+    ("failures", "fault", "cause", "seconds"),
+    [
+        (0, None, "no attempt to authenticate", 1),
+        (0, Cause.PROTOCOL_ERROR, "broken handshake", 5),
+        (2, Cause.PROTOCOL_ERROR, "failed authentication", 5),
+        (2, Cause.INTERNAL_ERROR, "internal error", 90),
+    ],
+)
+def test_each_cause_has_its_price(failures: int, fault: Cause | None, cause: str, seconds: float) -> None:
+    door = admission(penalties={"min": "1s"})
+    penalty = door.admit("192.0.2.1").give_back(failures=failures, fault=fault)
+    assert penalty is not None
+    assert (penalty.cause, penalty.seconds) == (cause, seconds)
 
 
 def test_those_who_log_in_and_those_whom_we_end_and_the_exempt_are_never_penalised() -> None:

@@ -2,15 +2,27 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from moorage.config import AppConfig
+from moorage.config import AppConfig, load_text
 from moorage.errors import AuthError, BackendError, ConfigError, Refused
 from moorage.gateway import events
+from moorage.gateway.attempts import Outcome
 from moorage.gateway.connection import Connection, Gateway
-from moorage.gateway.contract import Accepted, Guest, Listener, Process, ProcessReceiver, Progress, Receiver, Transport
+from moorage.gateway.contract import (
+    Accepted,
+    Ask,
+    Guest,
+    Listener,
+    Process,
+    ProcessReceiver,
+    Progress,
+    Receiver,
+    TicketExchange,
+    Transport,
+)
 from moorage.gateway.model import (
     Address,
     Attempt,
@@ -21,7 +33,10 @@ from moorage.gateway.model import (
     Metadata,
     Program,
     ProgramKind,
+    Prompt,
     Pty,
+    Restrictions,
+    Round,
     Size,
     Target,
     TextValue,
@@ -30,6 +45,7 @@ from moorage.gateway.model import (
 
 PEER = Address("192.0.2.7", 40000)
 KEY = "ssh-ed25519 AAAA"
+CODE = Round(prompts=(Prompt("Code: "),))
 
 
 @dataclass
@@ -40,11 +56,14 @@ class Authenticator:
     keys: set[tuple[str, str]] = field(default_factory=lambda: {("mia", KEY)})
     authorized: bool = True
     broken: bool = False
+    restrictions: Restrictions = field(default_factory=Restrictions)
     asked: list[str] = field(default_factory=list)
+    taken_back: list[Metadata] = field(default_factory=list)
+    lists: Sequence[Sequence[str]] = ()
 
     @property
     def methods(self) -> Sequence[str]:
-        return ("publickey", "password")
+        return ("publickey", "password", "keyboard-interactive")
 
     def _answer(self, what: str, success: bool, **metadata: TextValue) -> Verdict:
         self.asked.append(what)
@@ -55,8 +74,24 @@ class Authenticator:
     async def password(self, attempt: Attempt, password: bytes) -> Verdict:
         return self._answer("password", self.passwords.get(attempt.username) == password, by=TextValue("password"))
 
+    async def ticket(self, attempt: Attempt, exchange: TicketExchange) -> Verdict:
+        raise AuthError("tickets are not tested here")
+
+    async def keyboard_interactive(self, attempt: Attempt, ask: Ask) -> Verdict:
+        (code,) = await ask(CODE)
+        return self._answer("code", code == "123456", by=TextValue("code"))
+
+    async def required(self, attempt: Attempt) -> Sequence[Sequence[str]]:
+        if self.broken:
+            raise AuthError("the service is down")
+        return self.lists
+
     async def public_key(self, attempt: Attempt, key: str) -> Verdict:
-        return self._answer("key", (attempt.username, key) in self.keys, by=TextValue(f"key of {attempt.username}"))
+        answer = self._answer("key", (attempt.username, key) in self.keys, by=TextValue(f"key of {attempt.username}"))
+        return replace(answer, restrictions=self.restrictions)
+
+    async def ended(self, metadata: Metadata) -> None:
+        self.taken_back.append(metadata)
 
     async def authorize(self, attempt: Attempt) -> Verdict:
         return self._answer("authorize", self.authorized)
@@ -223,7 +258,7 @@ class World:
 
     def connect(self) -> Connection:
         connection = self.gateway.connect(PEER)
-        connection.identified("SSH-2.0-Test")
+        connection.attempts.identified("SSH-2.0-Test")
 
         def disconnect(text: str) -> None:
             self.texts.append(text)
@@ -234,7 +269,7 @@ class World:
 
     async def login(self) -> Connection:
         connection = self.connect()
-        assert await connection.password("mia", b"right")
+        assert await connection.attempts.password("mia", b"right") is Outcome.ACCEPTED
         connection.logged_in("mia")
         return connection
 
@@ -273,6 +308,7 @@ async def test_a_guest_is_opened_at_login_and_closed_with_the_connection(world: 
         "LoginAccepted",
         "GuestOpened",
         "SessionOpened",
+        "ProgramAsked",
         "RequestDecided",
         "ProgramStarted",
         "ConnectionClosed",
@@ -282,8 +318,8 @@ async def test_a_guest_is_opened_at_login_and_closed_with_the_connection(world: 
 
 async def test_no_guest_is_opened_before_the_login_is_complete(world: World) -> None:
     connection = world.connect()
-    assert await connection.public_key("mia", KEY)
-    assert await connection.password("mia", b"right")
+    assert await connection.attempts.public_key("mia", KEY)
+    assert await connection.attempts.password("mia", b"right") is Outcome.ACCEPTED
     await asyncio.sleep(0)
     assert world.backend.logins == []
     connection.ended(None)
@@ -294,19 +330,67 @@ async def test_no_guest_is_opened_before_the_login_is_complete(world: World) -> 
 
 async def test_a_key_is_asked_about_once_and_authorized_only_when_it_signed(world: World) -> None:
     connection = world.connect()
-    assert await connection.public_key("mia", KEY)
-    assert await connection.public_key("mia", KEY)
+    assert await connection.attempts.public_key("mia", KEY)
+    assert await connection.attempts.public_key("mia", KEY)
     assert world.authenticator.asked == ["key"]
     assert not world.heard_of(events.AuthAttempted)
-    assert await connection.key_verified("mia", KEY)
+    assert await connection.attempts.key_verified("mia", KEY) is Outcome.ACCEPTED
     assert world.authenticator.asked == ["key", "authorize"]
+
+
+@pytest.mark.parametrize(
+    ("config", "restrictions", "touched", "verified", "good"),
+    [
+        ("{}", Restrictions(), True, False, True),
+        ("{}", Restrictions(), False, False, False),
+        ("{}", Restrictions(touch_required=False), False, False, True),
+        ("{touchRequired: true}", Restrictions(touch_required=False), False, False, False),
+        ("{}", Restrictions(verify_required=True), True, False, False),
+        ("{}", Restrictions(verify_required=True), True, True, True),
+        ("{verifyRequired: true}", Restrictions(), True, False, False),
+        ("{verifyRequired: true}", Restrictions(), True, True, True),
+    ],
+)
+async def test_a_security_key_must_have_seen_its_user(
+    world: World, config: str, restrictions: Restrictions, touched: bool, verified: bool, good: bool
+) -> None:
+    text = f"auth: {{publicKey: {{fido: {config}}}}}"
+    world.gateway.reconfigure(load_text(text, "c.yaml").config)
+    world.authenticator.restrictions = restrictions
+    connection = world.connect()
+    assert await connection.attempts.key_verified("mia", KEY, touched=touched, verified=verified) is (
+        Outcome.ACCEPTED if good else Outcome.REFUSED
+    )
+
+
+async def test_what_the_credential_restricts_is_no_part_of_the_login(world: World) -> None:
+    world.authenticator.restrictions = Restrictions(force_command="date", terminal=False)
+    connection = world.connect()
+    assert await connection.attempts.key_verified("mia", KEY) is Outcome.ACCEPTED
+    connection.logged_in("mia")
+    await until(lambda: world.backend.logins)
+    security = world.backend.logins[0].config.security
+    assert (security.force_command, security.tty.mode) == ("date", "disable")
+
+
+async def test_what_methods_have_attached_is_taken_back_when_the_connection_is_gone(world: World) -> None:
+    connection = world.connect()
+    world.authenticator.authorized = False
+    assert await connection.attempts.password("mia", b"right") is Outcome.REFUSED
+    world.authenticator.authorized = True
+    assert await connection.attempts.password("mia", b"right") is Outcome.ACCEPTED
+    connection.logged_in("mia")
+    assert not world.authenticator.taken_back
+    connection.ended(None)
+    await until(lambda: not world.gateway.connections)
+    assert world.authenticator.taken_back == [Metadata({"by": TextValue("password")})] * 2
 
 
 async def test_what_was_attached_to_another_attempt_never_reaches_the_login(world: World) -> None:
     world.authenticator.keys.add(("bob", KEY))
     connection = world.connect()
-    assert await connection.public_key("bob", KEY)
-    assert await connection.password("mia", b"right")
+    assert await connection.attempts.public_key("bob", KEY)
+    assert await connection.attempts.password("mia", b"right") is Outcome.ACCEPTED
     connection.logged_in("mia")
     await until(lambda: world.backend.logins)
     assert world.backend.logins[0].metadata.metadata == {"by": TextValue("password")}
@@ -315,36 +399,36 @@ async def test_what_was_attached_to_another_attempt_never_reaches_the_login(worl
 async def test_the_key_that_signed_decides_not_the_key_that_was_offered(world: World) -> None:
     world.authenticator.keys.add(("bob", KEY))
     connection = world.connect()
-    assert await connection.public_key("bob", KEY)
-    assert await connection.key_verified("mia", KEY)
+    assert await connection.attempts.public_key("bob", KEY)
+    assert await connection.attempts.key_verified("mia", KEY) is Outcome.ACCEPTED
     with pytest.raises(AssertionError):
         connection.logged_in("bob")
 
 
 async def test_refusals_count_and_accepted_key_queries_do_not(world: World) -> None:
     connection = world.connect()
-    before = connection.tries_left()
-    assert not await connection.password("mia", b"wrong")
-    assert not await connection.public_key("mia", "ssh-rsa BBBB")
-    assert await connection.public_key("mia", KEY)
-    assert connection.tries_left() == before - 1, "refused keys have a budget of their own"
+    before = connection.attempts.tries_left()
+    assert await connection.attempts.password("mia", b"wrong") is Outcome.REFUSED
+    assert not await connection.attempts.public_key("mia", "ssh-rsa BBBB")
+    assert await connection.attempts.public_key("mia", KEY)
+    assert connection.attempts.tries_left() == before - 1, "refused keys have a budget of their own"
 
 
 async def test_an_authorisation_that_refuses_is_a_refusal(world: World) -> None:
     world.authenticator.authorized = False
     connection = world.connect()
-    assert not await connection.password("mia", b"right")
-    assert not await connection.key_verified("mia", KEY)
+    assert await connection.attempts.password("mia", b"right") is Outcome.REFUSED
+    assert await connection.attempts.key_verified("mia", KEY) is Outcome.REFUSED
 
 
 async def test_a_broken_service_fails_closed_and_is_told_apart_for_the_operator(world: World) -> None:
     world.authenticator.broken = True
     connection = world.connect()
-    assert not await connection.password("mia", b"right")
-    assert not await connection.public_key("mia", KEY)
+    assert await connection.attempts.password("mia", b"right") is Outcome.REFUSED
+    assert not await connection.attempts.public_key("mia", KEY)
     assert [event.available for event in world.heard if isinstance(event, events.AuthAttempted)] == [False, False]
     world.authenticator.broken = False
-    assert await connection.public_key("mia", KEY)
+    assert await connection.attempts.public_key("mia", KEY)
 
 
 @pytest.mark.parametrize("failure", [BackendError("engine down", user_text="No environment."), RuntimeError("bug")])
@@ -522,7 +606,7 @@ async def test_strangers_are_penalised_and_who_logs_in_is_not(world: World) -> N
     (await world.login()).ended(None)
     assert not world.heard_of(events.SourcePenalised)
     connection = world.connect()
-    assert not await connection.password("mia", b"wrong")
+    assert await connection.attempts.password("mia", b"wrong") is Outcome.REFUSED
     connection.ended(None)
     assert world.heard_of(events.SourcePenalised)
     with pytest.raises(Refused, match="penalised"):
@@ -533,8 +617,8 @@ async def test_a_service_that_does_not_answer_is_nobody_s_fault(world: World) ->
     world.gateway._admission.config = AppConfig.model_validate({"ssh": {"penalties": {"min": "1s"}}}).ssh
     world.authenticator.broken = True
     connection = world.connect()
-    assert not await connection.password("mia", b"right")
-    assert not await connection.public_key("mia", KEY)
+    assert await connection.attempts.password("mia", b"right") is Outcome.REFUSED
+    assert not await connection.attempts.public_key("mia", KEY)
     connection.ended(None)
     assert not world.heard_of(events.SourcePenalised)
     world.connect()

@@ -5,7 +5,18 @@ import pytest
 from moorage.codes import Code
 from moorage.config.sections.security import SecurityConfig
 from moorage.errors import Refused
-from moorage.gateway.model import AgentSocket, ListenSpec, Program, ProgramKind, TcpTarget, UnixTarget, X11Display
+from moorage.gateway.model import (
+    AgentSocket,
+    Jail,
+    ListenSpec,
+    Program,
+    ProgramKind,
+    Pty,
+    Size,
+    TcpTarget,
+    UnixTarget,
+    X11Display,
+)
 from moorage.gateway.policy import Policy
 
 
@@ -163,3 +174,65 @@ def test_a_filter_lets_through_what_its_list_names() -> None:
     with pytest.raises(Refused) as caught:
         rules.dial(TcpTarget("evil", 443))
     assert caught.value.user_text == "Port forwarding there is not allowed."
+
+
+SFTP = Program(ProgramKind.SUBSYSTEM, b"sftp", pty=None)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{"root": "/srv"}, {"readOnly": True}, {"hidden": [".git"]}, {"quota": "1Mi"}],
+    ids=lambda rules: next(iter(rules)),
+)
+def test_rules_for_files_reach_the_guest_and_close_the_ways_around(rules: dict[str, object]) -> None:
+    held = policy(sftp=rules, defaultMode="enable")
+    assert held.program(SFTP).jail is not None
+    assert held.program(Program(ProgramKind.SUBSYSTEM, b"other")).jail is None
+    assert not allows(held.program, Program(ProgramKind.SHELL))
+    assert not allows(held.program, Program(ProgramKind.EXEC, b"scp -t ."))
+    opened = policy(sftp=rules, shell={"mode": "enable"}, command={"mode": "filter", "allow": ["uptime"]})
+    assert allows(opened.program, Program(ProgramKind.SHELL))
+    assert allows(opened.program, Program(ProgramKind.EXEC, b"uptime"))
+    assert not allows(opened.program, Program(ProgramKind.EXEC, b"scp -t ."))
+
+
+def test_without_rules_sftp_is_free() -> None:
+    assert policy().program(SFTP).jail is None
+
+
+def test_all_rules_for_files_are_passed_on() -> None:
+    rules = {"root": "~", "readOnly": True, "hidden": ["*.key"], "quota": 7}
+    assert policy(sftp=rules).program(SFTP).jail == Jail("~", True, ("*.key",), 7)
+
+
+@pytest.mark.parametrize("rules", [{}, {"root": "/srv"}])
+def test_a_forced_sftp_server_is_the_subsystem(rules: dict[str, object]) -> None:
+    forced = policy(forceCommand="internal-sftp", sftp=rules, shell={"mode": "enable"}, command={"mode": "enable"})
+    for asked in (SFTP, Program(ProgramKind.SHELL, pty=Pty(b"xterm", Size())), Program(ProgramKind.EXEC, b"rm -rf /")):
+        program = forced.program(asked)
+        assert (program.kind, program.command, program.pty) == (ProgramKind.SUBSYSTEM, b"sftp", None)
+        assert (program.jail is not None) == bool(rules)
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "granted"),
+    [
+        ([], [], True),
+        (["192.0.2.0/24"], [], True),
+        (["198.51.100.0/24"], [], False),
+        (["192.0.2.0/24"], ["192.0.2.7/32"], False),
+        ([], ["192.0.2.0/28"], False),
+        (["2001:db8::/32"], [], False),
+    ],
+)
+def test_a_login_comes_from_where_it_may(allow: list[str], deny: list[str], granted: bool) -> None:
+    assert allows(policy(sources={"allow": allow, "deny": deny}).source, "192.0.2.7") is granted
+
+
+def test_a_login_lasts_as_long_as_its_hours() -> None:
+    thursday = 1_795_713_000.0  # 2026-11-26 18:10 in Berlin
+    assert policy().hours(thursday) is None
+    rules = {"allow": ["Mon-Fri 08:00-19:00"], "zone": "Europe/Berlin"}
+    assert policy(hours=rules).hours(thursday) == 50 * 60
+    with pytest.raises(Refused, match="Thu 18:10 Europe/Berlin"):
+        policy(hours={**rules, "allow": ["Mon-Fri 08:00-18:00"]}).hours(thursday)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moorage.net.limits import EarlyDrop, Tally, source_of
+from moorage.net.limits import EarlyDrop, Rate, Tally, source_of
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,25 @@ def test_what_is_undone_leaves_nothing(keys: list[str]) -> None:
     for key in keys:
         tally.remove(key)
     assert (tally.total, len(tally)) == (0, 0)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_rate_holds_over_time_and_allows_bursts() -> None:
+    clock = Clock()
+    rate = Rate(10, clock=clock)
+    assert [rate.take() for _ in range(25)] == [True] * 20 + [False] * 5
+    clock.now += 0.5
+    assert [rate.take() for _ in range(7)] == [True] * 5 + [False] * 2
+    clock.now += 1000
+    assert sum(rate.take() for _ in range(100)) == 20
+
+
+def test_a_rate_of_nothing_is_none() -> None:
+    rate = Rate(0, clock=Clock())
+    assert all(rate.take() for _ in range(10_000))

@@ -111,7 +111,12 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     gateways: list[FakeGateway] = []
 
     async def start(
-        gateway: FakeGateway | None = None, *, keys: Any = (HOST_KEY,), rekey_bytes: int = 1 << 30, **changes: Any
+        gateway: FakeGateway | None = None,
+        *,
+        keys: Any = (HOST_KEY,),
+        certificates: Any = (),
+        rekey_bytes: int = 1 << 30,
+        **changes: Any,
     ) -> Served:
         gateway = gateway or FakeGateway()
         key = asyncssh.generate_private_key("ssh-ed25519")
@@ -119,7 +124,8 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
         path.write_bytes(key.export_private_key())
         path.chmod(0o600)
         gateway.keys.add(key.export_public_key().decode().strip())
-        server = SshServer(settings(**changes), list(keys), gateway, rekey_bytes=rekey_bytes)  # type: ignore[arg-type]
+        more: Any = {"rekey_bytes": rekey_bytes, "certificates": certificates}
+        server = SshServer(settings(**changes), list(keys), gateway, **more)  # type: ignore[arg-type]
         servers.append(server)
         gateways.append(gateway)
         (bound,) = await server.start()

@@ -16,7 +16,17 @@ from tests.unit.ssh import loopback
 
 from moorage.codes import Code
 from moorage.errors import BackendError, Refused
-from moorage.gateway.contract import Accepted, Process, ProcessReceiver, Progress, Receiver, Transport
+from moorage.gateway.attempts import Outcome
+from moorage.gateway.contract import (
+    Accepted,
+    Ask,
+    Process,
+    ProcessReceiver,
+    Progress,
+    Receiver,
+    TicketExchange,
+    Transport,
+)
 from moorage.gateway.model import (
     Address,
     AgentSocket,
@@ -24,10 +34,12 @@ from moorage.gateway.model import (
     ListenSpec,
     ProgramKind,
     Pty,
+    Round,
     Size,
     Target,
     X11Display,
 )
+from moorage.net.penalties import Cause
 
 CHUNK = 64 * 1024
 BLOCK = bytes(range(256)) * (CHUNK // 256)
@@ -37,6 +49,9 @@ def settings(**changes: Any) -> Any:
     """What of the ``ssh`` section the server reads."""
     values: dict[str, Any] = {
         "listen": "127.0.0.1:0",
+        "also_listen": (),
+        "proxy_protocol_allowed_cidrs": (),
+        "proxy_protocol_timeout": timedelta(seconds=5),
         "server_version": "SSH-2.0-Moorage",
         "ciphers": None,
         "kex": None,
@@ -46,7 +61,9 @@ def settings(**changes: Any) -> Any:
         "client_alive_count_max": 3,
         "login_grace_time": timedelta(seconds=120),
         "max_auth_tries": 6,
+        "refusal_time": timedelta(milliseconds=5),
         "max_channels": 128,
+        "max_requests_per_second": 100_000,
         "max_env_bytes": 65536,
         "compression": False,
     }
@@ -295,6 +312,7 @@ class FakeSession:
         self.variables: dict[bytes, bytes] = {}
         self.pty: Pty | None = None
         self.process: FakeProcess | None = None
+        self.has_output = 0
         self.is_closed = asyncio.Event()
 
     def environment(self, name: bytes, value: bytes) -> bool:
@@ -334,6 +352,12 @@ class FakeSession:
     async def wait(self) -> ExitStatus:
         assert self.process is not None
         return await self.process.wait()
+
+    def not_understood(self, request: str, payload: bytes, reason: str = "") -> None:
+        self.connection.misunderstood.append((self.channel, request, payload, reason))
+
+    def output_begun(self) -> None:
+        self.has_output += 1
 
     def resize(self, size: Size) -> bool:
         if self.process is None:
@@ -390,29 +414,71 @@ class FakeConnection:
         self.log = structlog.get_logger()
         self.version = ""
         self.failures = 0
+        self.passed = 0
         self.username = ""
+        self.fault: Cause | None = None
         self.sessions: list[FakeSession] = []
+        self.misunderstood: list[tuple[int | None, str, bytes, str]] = []
         self.end: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+
+    def fingerprinted(self, hassh: str, algorithms: str) -> None:
+        self.hassh, self.algorithms = hassh, algorithms
+
+    def not_understood(self, request: str, payload: bytes, reason: str = "") -> None:
+        self.misunderstood.append((None, request, payload, reason))
+
+    @property
+    def attempts(self) -> FakeConnection:
+        return self
 
     @property
     def methods(self) -> Sequence[str]:
-        return self.gateway.methods
+        return self.gateway.methods if self.passed == 0 else self.gateway.second
+
+    def take_notice(self) -> str:
+        return ""
+
+    async def begin(self, username: str) -> None:
+        self.gateway.begun.append(username)
 
     def identified(self, client_version: str) -> None:
         self.version = client_version
 
-    async def password(self, username: str, password: bytes) -> bool:
+    async def password(self, username: str, password: bytes) -> Outcome:
         await self.gateway.before_answer()
         self.gateway.passwords.append((username, password))
-        return self._count(self.gateway.users.get(username) == password)
+        return self._outcome(self.gateway.users.get(username) == password)
+
+    async def ticket(self, username: str, exchange: TicketExchange) -> Outcome:
+        token = await exchange.receive()
+        exchange.send(b"answer to " + token)
+        data, mic = await exchange.proof()
+        self.gateway.tickets.append((username, token, data, mic))
+        return self._outcome(mic == b"good")
+
+    async def keyboard_interactive(self, username: str, ask: Ask) -> Outcome:
+        for shown, wanted in self.gateway.questions:
+            answers = list(await ask(shown))
+            self.gateway.answers.append(answers)
+            if answers != wanted:
+                return self._outcome(False)
+        await self.gateway.before_answer()
+        return self._outcome(True)
 
     async def public_key(self, username: str, key: str) -> bool:
         self.gateway.keys_asked.append((username, key))
         return self._count(key in self.gateway.keys)
 
-    async def key_verified(self, username: str, key: str) -> bool:
+    async def key_verified(self, username: str, key: str, *, touched: bool = True, verified: bool = True) -> Outcome:
         self.gateway.keys_verified.append((username, key))
-        return self._count(key in self.gateway.keys)
+        self.gateway.presences.append((touched, verified))
+        return self._outcome(key in self.gateway.keys)
+
+    def _outcome(self, success: bool) -> Outcome:
+        if not self._count(success):
+            return Outcome.REFUSED
+        self.passed += 1
+        return Outcome.PARTIAL if self.gateway.second and self.passed == 1 else Outcome.ACCEPTED
 
     def _count(self, success: bool) -> bool:
         self.failures += not success
@@ -423,6 +489,9 @@ class FakeConnection:
 
     def logged_in(self, username: str) -> None:
         self.username = username
+
+    async def guest(self, progress: Progress | None) -> None:
+        del progress
 
     async def open_session(self) -> FakeSession:
         if len(self.sessions) >= self.gateway.max_sessions:
@@ -448,8 +517,9 @@ class FakeConnection:
         self.gateway.listeners.append(listener)
         return listener
 
-    def ended(self, cause: BaseException | None) -> None:
+    def ended(self, cause: BaseException | None, fault: Cause | None = None) -> None:
         assert not self.end.done()
+        self.fault = fault
         self.end.set_result(cause)
 
 
@@ -462,6 +532,10 @@ class FakeGateway:
     """All decisions, and what was asked."""
 
     methods: Sequence[str] = ("publickey", "password")
+    second: Sequence[str] = ()
+    """Methods of a second factor, where one is demanded."""
+    questions: Sequence[tuple[Round, list[str]]] = ()
+    """Rounds of keyboard-interactive, and the answers that are wanted."""
     users: dict[str, bytes] = field(default_factory=lambda: {"alice": b"secret"})
     keys: set[str] = field(default_factory=set)
     max_sessions: int = 100
@@ -474,8 +548,12 @@ class FakeGateway:
     connections: list[FakeConnection] = field(default_factory=list)
     processes: list[FakeProcess] = field(default_factory=list)
     passwords: list[tuple[str, bytes]] = field(default_factory=list)
+    answers: list[list[str]] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
     keys_asked: list[tuple[str, str]] = field(default_factory=list)
     keys_verified: list[tuple[str, str]] = field(default_factory=list)
+    tickets: list[tuple[str, bytes, bytes, bytes]] = field(default_factory=list)
+    presences: list[tuple[bool, bool]] = field(default_factory=list)
     dialled: list[tuple[Target, Address | None]] = field(default_factory=list)
     listened: list[ListenSpec] = field(default_factory=list)
     listeners: list[loopback.Listening] = field(default_factory=list)

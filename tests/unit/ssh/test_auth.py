@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 import pytest
 from asyncssh.packet import Boolean, String
+from tests.unit.auth.certificates.security_key import SecurityKey
 from tests.unit.ssh.conftest import Serve, Served
 from tests.unit.ssh.fakes import FakeGateway
 
@@ -178,6 +181,10 @@ async def test_a_login_name_may_change_and_the_last_one_counts(served: Served) -
         lambda c: _request(c, b"\xff\xfe", "password", Boolean(False), String(b"secret")),
         lambda c: _request(c, b"", "password", Boolean(False), String(b"secret")),
         lambda c: _request(c, b"a" * 300, "password", Boolean(False), String(b"secret")),
+        lambda c: _request(c, b"a" * 10_000, "password", Boolean(False), String(b"secret")),
+        lambda c: _request(c, b"alice\0", "password", Boolean(False), String(b"secret")),
+        lambda c: _request(c, b"alice\nroot", "password", Boolean(False), String(b"secret")),
+        lambda c: _request(c, b"alice\x1b[2J", "password", Boolean(False), String(b"secret")),
         lambda c: _request(c, b"alice", "password", Boolean(True), String(b"secret"), String(b"new")),
         lambda c: _request(c, b"alice", "publickey", Boolean(False), String(b"ssh-dss"), String(b"junk")),
         lambda c: _request(c, b"alice", "publickey", Boolean(False), String(b"ssh-ed25519"), String(b"junk")),
@@ -299,25 +306,64 @@ async def test_a_certificate_is_shown_to_the_gateway_whole(served: Served) -> No
     assert line.startswith("ssh-ed25519-cert-v01@openssh.com AAAA")
 
 
-@pytest.mark.parametrize(
-    ("certificate", "usable"),
-    [
-        (_certificate(principals=["alice"]), True),
-        (_certificate(), True),
-        (_certificate(source_address=["10.0.0.0/8"]), True),
-        (_certificate(principals=["bob"]), False),
-        (_certificate(valid_before="20200101"), False),
-        (_certificate(valid_after="20990101"), False),
-        (_certificate(source_address=["192.168.0.0/16"]), False),
-        (_certificate(force_command="date"), False),
-        (CA.generate_host_certificate(USER, "id", principals=["alice"]), False),
-    ],
-)
-def test_only_a_certificate_in_force_is_considered(certificate: asyncssh.SSHCertificate, usable: bool) -> None:
-    key = usable_key(certificate.algorithm, certificate.public_data, "alice", "10.1.2.3")
-    assert (key is not None) is usable
+@pytest.mark.parametrize("is_ecdsa", [False, True], ids=["ed25519", "ecdsa"])
+@pytest.mark.parametrize("is_certified", [False, True], ids=["key", "certificate"])
+@pytest.mark.parametrize("flags", [0, 1, 5])
+async def test_what_a_security_key_has_seen_reaches_the_gateway(
+    served: Served, tmp_path: Path, is_ecdsa: bool, is_certified: bool, flags: int
+) -> None:
+    key = SecurityKey(is_ecdsa)
+    line, blob, name = key.line, key.blob, key.name
+    if is_certified:
+        line = _certified(key, tmp_path)
+        blob, name = base64.b64decode(line.split()[1]), line.split()[0].encode()
+    served.gateway.keys.add(line)
+    connection, received = await _manual(served)
+    parts = (Boolean(True), String(name), String(blob))
+    request = bytes([50]) + b"".join(map(String, (b"alice", b"ssh-connection", b"publickey"))) + b"".join(parts)
+    signature = key.sign(String(connection._session_id) + request, flags)
+    _request(connection, b"alice", "publickey", *parts, String(signature))
+    await _until(lambda: received)
+    assert received[0][0] == 52
+    assert served.gateway.keys_verified == [("alice", line)]
+    assert served.gateway.presences == [(bool(flags & 1), bool(flags & 4))]
+    connection.abort()
+    await connection.manual_task
+
+
+def _certified(key: SecurityKey, directory: Path) -> str:
+    (directory / "key.pub").write_text(key.line)
+    CA.write_private_key(directory / "ca", "openssh")
+    (directory / "ca").chmod(0o600)
+    command = ["ssh-keygen", "-q", "-s", f"{directory}/ca", "-I", "id", "-n", "alice", f"{directory}/key.pub"]
+    subprocess.run(command, check=True)
+    return " ".join((directory / "key-cert.pub").read_text().split()[:2])
+
+
+@pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"])
+def test_the_key_that_a_certificate_is_about_is_the_one_that_signs(kind: str) -> None:
+    user = asyncssh.generate_private_key(kind)
+    certificate = CA.generate_user_certificate(user, "id", principals=["somebody-else"])
+    for algorithm in user.sig_algorithms[:2]:
+        name = b"ssh-ed25519-cert-v01@openssh.com" if kind == "ssh-ed25519" else algorithm + b"-cert-v01@openssh.com"
+        if name != b"ssh-rsa-cert-v01@openssh.com":
+            key = usable_key(name, certificate.public_data)
+            assert key is not None
+            assert key.public_data == user.public_data
+
+
+def test_sha1_has_no_way_in_by_certificate_either() -> None:
+    user = asyncssh.generate_private_key("ssh-rsa")
+    certificate = CA.generate_user_certificate(user, "id")
+    assert usable_key(b"ssh-rsa-cert-v01@openssh.com", certificate.public_data) is None
+
+
+def test_what_is_no_certificate_is_no_key() -> None:
+    whole = _certificate().public_data
+    for blob in (whole[:-1], whole + b"x", USER.public_data, b""):
+        assert usable_key(b"ssh-ed25519-cert-v01@openssh.com", blob) is None
 
 
 def test_a_key_must_be_of_the_announced_type() -> None:
-    assert usable_key(b"ecdsa-sha2-nistp256", USER.public_data, "alice", "::1") is None
-    assert usable_key(b"ssh-ed25519", USER.public_data, "alice", "::1") is not None
+    assert usable_key(b"ecdsa-sha2-nistp256", USER.public_data) is None
+    assert usable_key(b"ssh-ed25519", USER.public_data) is not None

@@ -115,7 +115,10 @@ async def _flood_during_auth(serve: Serve) -> tuple[Any, ServerConnection, async
     return task, connection, may_answer
 
 
-async def test_a_client_cannot_fill_memory_while_its_password_is_checked(serve: Serve) -> None:
+async def test_a_client_cannot_fill_memory_while_its_password_is_checked(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moorage.ssh.connection.STRANGERS_LIMIT", 100 * MB)  # it would end the connection, or not
     task, connection, may_answer = await _flood_during_auth(serve)
     assert await settled(lambda: len(connection._inpbuf)) <= READ_LIMIT + 256 * 1024
     may_answer.set()
@@ -127,6 +130,7 @@ async def test_a_client_cannot_fill_memory_while_its_password_is_checked(serve: 
 
 async def test_the_stock_connection_would_keep_it_all(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ServerConnection, "_regulate_reading", lambda self: None)
+    monkeypatch.setattr("moorage.ssh.connection.STRANGERS_LIMIT", 100 * MB)
     task, connection, may_answer = await _flood_during_auth(serve)
     await until(lambda: len(connection._inpbuf) > 5 * MB)
     may_answer.set()
@@ -380,3 +384,20 @@ async def test_garbage_before_the_handshake_ends_that_connection_only(served: Se
             await served.gateway.connections[1].end
         writer.close()
         assert (await other.run("echo alive", encoding=None)).stdout == b"alive\n"
+
+
+async def test_who_asks_too_often_is_refused_and_what_runs_goes_on(serve: Serve) -> None:
+    served = await serve(max_requests_per_second=10)
+    async with served.client() as client:
+        channel = RawChannel(client)
+        await channel.open()
+        assert await channel.ask(b"exec", String("cat"))
+        answers = [await channel.ask(b"window-change", UInt32(80) * 4) for _ in range(30)]
+        assert answers[:10] == [True] * 10
+        assert False in answers
+        opened = await asyncio.gather(*(RawChannel(client).open() for _ in range(50)), return_exceptions=True)
+        assert "Too many requests a second" in {getattr(refusal, "reason", "") for refusal in opened}
+        process = served.gateway.processes[0]
+        channel.write(b"goes on")
+        await until(lambda: process.received == 7)
+        assert (await client._make_global_request(b"no-more-sessions@openssh.com"))[0] == 82, "refused"

@@ -112,10 +112,27 @@ def test_what_is_no_host(host: bytes) -> None:
         requests.tcp(SSHPacket(String(host) + UInt32(1)))
 
 
-@given(st.binary(max_size=200))
+READERS = (
+    *(requests.pty, requests.window_change, requests.environment, requests.text, requests.signal),
+    *(requests.nothing, requests.x11, requests.tcp, requests.unix, requests.originator),
+)
+
+
+@given(st.binary(max_size=400))
 def test_any_payload_is_read_or_refused(payload: bytes) -> None:
-    for read in (requests.x11, requests.tcp, requests.unix, requests.originator):
+    for read in (*READERS, lambda packet: requests.terminal_modes(packet.get_full_payload())):
         try:
             read(SSHPacket(payload))
         except (PacketDecodeError, ValueError):
             continue
+
+
+@given(st.binary(max_size=40), st.lists(st.integers(0, 2**32 - 1), min_size=4, max_size=4), st.binary(max_size=300))
+def test_any_terminal_is_bounded(term: bytes, numbers: list[int], modes: bytes) -> None:
+    payload = String(term) + b"".join(map(UInt32, numbers)) + String(modes)
+    try:
+        pty = requests.pty(SSHPacket(payload))
+    except (PacketDecodeError, ValueError):
+        return
+    assert max(pty.size.columns, pty.size.rows, pty.size.width, pty.size.height) <= 0xFFFF
+    assert all(0 < opcode < 160 and 0 <= value < 2**32 for opcode, value in pty.modes.items())

@@ -216,6 +216,30 @@ async def request(client: Any, name: bytes, *payload: bytes) -> tuple[int, bytes
         return kind, packet.get_remaining_payload()
 
 
+async def test_global_requests_that_nobody_understands_are_told_of_with_their_payload(served: Served) -> None:
+    async with served.client() as client:
+        for name, payload in (
+            (b"no-such@example.com", b"\1\2\3"),
+            (b"tcpip-forward", b"\0\0"),
+            (b"cancel-streamlocal-forward@openssh.com", b""),
+            (b"hostkeys-prove-00@openssh.com", b"\0\0\0\x09x"),
+            (b"keepalive@openssh.com", b""),
+            (b"y" * 3000, b"z" * 30_000),
+        ):
+            kind, _ = await request(client, name, payload)
+            assert kind == asyncssh.constants.MSG_REQUEST_FAILURE
+        [connection] = served.gateway.connections
+        unknown, *malformed, long = connection.misunderstood
+        assert unknown == (None, "no-such@example.com", b"\1\2\3", "")
+        assert [(channel, name, payload) for channel, name, payload, _ in malformed] == [
+            (None, "tcpip-forward", b"\0\0"),
+            (None, "cancel-streamlocal-forward@openssh.com", b""),
+            (None, "hostkeys-prove-00@openssh.com", b"\0\0\0\x09x"),
+        ]
+        assert all(reason for *_, reason in malformed)
+        assert long == (None, "y" * 256, b"z" * 4096, "")
+
+
 async def test_cancel_ends_the_listener_and_not_its_connections(serve: Serve, loopback: FakeGateway) -> None:
     served = await serve(loopback)
     async with echoing() as target, served.client() as client:
@@ -503,3 +527,28 @@ async def test_proofs_are_not_given_without_end(serve: Serve, loopback: FakeGate
         assert (await request(client, name, blob, blob))[0] == FAILURE
         answers = [(await request(client, name, blob))[0] for _ in range(6)]
         assert answers == [SUCCESS] * 3 + [FAILURE] * 3
+
+
+async def test_a_program_starts_after_the_listeners_that_were_asked_for_before_it(serve: Serve) -> None:
+    may_listen = asyncio.Event()
+
+    async def hold() -> None:
+        await may_listen.wait()
+
+    gateway = FakeGateway(is_loopback=True, before_listen=hold)
+    served = await serve(gateway)
+    async with served.client() as client:
+
+        async def listen() -> Any:
+            return await client.forward_remote_port("127.0.0.1", 0, "127.0.0.1", served.port)
+
+        listening = asyncio.create_task(listen())
+        while not gateway.listened:
+            await asyncio.sleep(0.002)
+        running = asyncio.create_task(client.run("echo in", encoding=None))
+        await asyncio.wait({running}, timeout=0.1)
+        assert gateway.processes == []
+        may_listen.set()
+        async with asyncio.timeout(10):
+            (await listening).close()
+            assert (await running).stdout == b"in\n"

@@ -22,6 +22,27 @@ async def test_exec_delivers_output_and_exit_status(served: Served) -> None:
     assert (result.code, result.out, result.err) == (0, b"hello\n", b"")
 
 
+@pytest.mark.parametrize(("command", "count"), [("echo", 1), ("exit 3", 0), ("both", 1)])
+async def test_the_first_byte_of_output_is_told_once(served: Served, command: str, count: int) -> None:
+    async with served.client() as client:
+        await client.run(command, input="some text\n" * 5000)
+        [session] = served.gateway.connections[0].sessions
+        assert session.has_output == count
+
+
+async def test_channel_requests_that_nobody_understands_are_told_of_with_their_payload(served: Served) -> None:
+    async with served.client() as client:
+        channel = RawChannel(client)
+        await channel.open()
+        assert not await channel.ask(b"no-such@example.com", b"\1\2")
+        assert not await channel.ask(b"pty-req", b"\0\0")
+        [connection] = served.gateway.connections
+        unknown, (number, name, payload, reason) = connection.misunderstood
+        assert unknown == (0, "no-such@example.com", b"\1\2", "")
+        assert (number, name, payload) == (0, "pty-req", b"\0\0")
+        assert reason
+
+
 @pytest.mark.parametrize("code", [0, 1, 42, 255])
 async def test_exit_status_reaches_the_client(served: Served, code: int) -> None:
     assert (await served.ssh("localhost", f"exit {code}")).code == code

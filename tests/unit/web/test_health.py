@@ -38,6 +38,21 @@ async def test_the_state_is_told_in_the_form_that_is_asked_for(
         assert (reply.status, reply.body, reply.content_type) == (status, body, f"{content_type}; charset=utf-8")
 
 
+async def test_what_runs_is_live_also_while_it_starts_and_drains() -> None:
+    health = Health()
+    serving = server(health)
+
+    def seen() -> tuple[int, int]:
+        live, ready = (serving._reply(Request(path, "")).status for path in ("/live", "/ready"))
+        return live, ready
+
+    assert seen() == (200, 503)
+    await health.start()
+    assert seen() == (200, 200)
+    await health.drain(5)
+    assert seen() == (200, 503)
+
+
 @pytest.mark.parametrize(
     ("accept", "chosen"),
     [

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Final
 
 import structlog
 
-from moorage.agent.guest import open_guest
+from moorage.agent.guest import AgentGuest, open_guest
 from moorage.agent.messages import GuestSettings
 from moorage.backend.contract import CleanUps
 from moorage.backend.docker.address import EngineAddress
@@ -17,19 +17,19 @@ from moorage.backend.docker.failures import backend_error
 from moorage.backend.docker.injection import Doors
 from moorage.backend.docker.launch import DockerLauncher, Site
 from moorage.backend.docker.programguest import ProgramGuest
+from moorage.backend.docker.ready import ReadyContainer, fits, kind_of, nobodys
 from moorage.backend.docker.reaper import Reaper
-from moorage.backend.docker.sessionguest import SessionGuest
 from moorage.backend.lease import Owner
 from moorage.backend.observer import RequestObserver
+from moorage.backend.pool import Pool
+from moorage.backend.sessionguest import SessionGuest
+from moorage.backend.settings import guest_settings
 from moorage.codes import Code
 from moorage.config import AppConfig
 from moorage.config.sections.docker import DockerConfig, DockerConnectionConfig, DockerExecutionConfig
-from moorage.config.sections.names import DEFAULT_SUBSYSTEMS
 from moorage.errors import BackendError, ConfigError
 from moorage.gateway.contract import Guest, Progress
 from moorage.gateway.model import Login
-
-DEFAULT_SHELL: Final = ("/bin/bash",)
 
 
 class DockerBackend:
@@ -49,19 +49,31 @@ class DockerBackend:
         self._sites: dict[EngineAddress, Site] = {}
         self._reapers: dict[EngineAddress, Reaper] = {}
         self._clean_ups = CleanUps()
+        self._pool: Pool[ReadyContainer] = Pool()
         self._observer: RequestObserver | None = None
         self._log = structlog.get_logger()
 
     def observe(self, observer: RequestObserver) -> None:
         """Tell `observer` of the requests to engines."""
         self._observer = observer
+        self._pool.observer = observer
 
     async def prepare(self, config: AppConfig) -> None:
-        """Begin to remove what dead gateways have left on the configured engine."""
+        """Begin to remove what dead gateways have left on the configured engine, and to fill the pool."""
+        self.reconfigure(config)
+
+    def reconfigure(self, config: AppConfig) -> None:
+        """Logins from now on come with `config`: what is kept ready follows it."""
         try:
-            self._site(config.docker.connection)
+            site = self._site(config.docker.connection)
         except BackendError as error:
             self._log.warning("The container engine cannot be prepared", code=error.code, error=str(error))
+            return
+        kind = kind_of(config.docker)
+        if kind is not None:
+            self._pool.pin(kind, config.docker.pool, partial(self._ready, site, config))
+        else:
+            self._pool.unpin()
 
     async def open(self, login: Login, progress: Progress) -> Guest:
         """A guest for `login`; see `moorage.gateway.contract.Backend.open`."""
@@ -78,6 +90,7 @@ class DockerBackend:
 
     async def close(self) -> None:
         """Finish what is being removed and close the connections; idempotent."""
+        await self._pool.close()
         for reaper in self._reapers.values():
             await reaper.close()
         self._reapers.clear()
@@ -91,11 +104,24 @@ class DockerBackend:
 
     async def _open(self, site: Site, login: Login, progress: Progress) -> Guest:
         config: DockerConfig = login.config.docker
+        kind = kind_of(config)
+        if kind is not None and fits(login):
+            ready = self._pool.take(kind, config.pool, partial(self._ready, site, login.config))
+            if ready is not None:
+                return await ready.adopt(login, _settings(config.execution))
+        return await self._launched(DockerLauncher(site, login, self._clean_ups), login, progress)
+
+    async def _ready(self, site: Site, config: AppConfig) -> ReadyContainer:
+        login = nobodys(config)
         launcher = DockerLauncher(site, login, self._clean_ups)
+        return ReadyContainer(await self._launched(launcher, login, lambda line: None), launcher, self._clean_ups)
+
+    async def _launched(self, launcher: DockerLauncher, login: Login, progress: Progress) -> AgentGuest:
+        config: DockerConfig = login.config.docker
         return await open_guest(
             lambda link: launcher.launch(link, progress),
             destroy=launcher.destroy,
-            settings=guest_settings(config.execution),
+            settings=_settings(config.execution),
             files=login.metadata.files,
             deadline=config.timeouts.container_start.total_seconds(),
             start_deadline=config.timeouts.command_start.total_seconds(),
@@ -134,16 +160,8 @@ class DockerBackend:
         return self._owner, self._doors
 
 
-def guest_settings(execution: DockerExecutionConfig) -> GuestSettings:
-    """How the agent starts programs: what was not configured means the image's own shell and our SFTP server."""
-    shell = tuple(execution.shell_command)
-    return GuestSettings(
-        shell_command=None if shell == DEFAULT_SHELL else shell,
-        subsystems={
-            name: None if name == "sftp" and path == DEFAULT_SUBSYSTEMS["sftp"] else path
-            for name, path in execution.subsystems.items()
-        },
-    )
+def _settings(config: DockerExecutionConfig) -> GuestSettings:
+    return guest_settings(shell_command=config.shell_command, subsystems=config.subsystems)
 
 
 def _failed(cause: BaseException, _: str) -> BackendError:

@@ -78,6 +78,11 @@ class Engine:
         """Start it; a no-op if it runs."""
         await self._wire.call("POST", f"/containers/{_path(container)}/start", timeout=timeout)
 
+    async def rename(self, container: str, name: str, *, timeout: float) -> None:
+        """Give it another name."""
+        query: dict[str, str | int] = {"name": name}
+        await self._wire.call("POST", f"/containers/{_path(container)}/rename", query=query, timeout=timeout)
+
     @counted
     async def attach(self, container: str, *, timeout: float, logs: bool = False) -> RawStream:
         """Its standard streams, framed unless it has a terminal."""

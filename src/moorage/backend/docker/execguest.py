@@ -13,18 +13,28 @@ from typing import Final
 
 import structlog
 
+from moorage.backend.argv import program_argv, program_environment
 from moorage.backend.contract import CleanUps, lost
-from moorage.backend.docker.argv import program_argv, program_environment
 from moorage.backend.docker.demux import Demux
 from moorage.backend.docker.engine import Engine
 from moorage.backend.docker.failures import EngineError, EngineUnreachableError, backend_error
 from moorage.backend.docker.launch import Container, Site, step
-from moorage.backend.docker.process import EngineProcess, bounded_size, console_size, read_pid
+from moorage.backend.docker.process import EngineProcess, console_size, read_pid
 from moorage.backend.docker.spec import idle_container
+from moorage.backend.terminal import bounded_size
 from moorage.codes import Code
 from moorage.config.sections.docker import DockerConfig
 from moorage.errors import BackendError, Refused
-from moorage.gateway.contract import Accepted, Listener, Process, ProcessReceiver, Progress, Receiver, Transport
+from moorage.gateway.contract import (
+    Accepted,
+    Listener,
+    Process,
+    ProcessReceiver,
+    Progress,
+    Receiver,
+    Transport,
+    cannot_jail,
+)
 from moorage.gateway.model import ExitStatus, FileValue, ListenSpec, Login, Program, Size, Target
 
 _WATCH_SECONDS: Final = 300.0
@@ -85,6 +95,8 @@ class ExecGuest:
 
     async def start(self, program: Program, receiver: ProcessReceiver) -> Process:
         """Start `program` by an exec; see `Guest.start`."""
+        if program.jail is not None:
+            raise cannot_jail()
         execution = self._config.execution
         argv = program_argv(program, shell=execution.shell_command, subsystems=execution.subsystems)
         # Not to be cut off half-way: an exec that has been asked for cannot be taken back, only ended.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import os
 import secrets
 import shutil
 import socket
@@ -22,6 +21,7 @@ from moorage.agent.install import agent_binary
 from moorage.backend.docker.engine import Engine
 from moorage.backend.docker.failures import EngineError
 from moorage.backend.docker.spec import Injection
+from moorage.net.unixsocket import short_address
 
 TARGET: Final = "/.moorage"
 """Where the agent stands in a container."""
@@ -72,12 +72,8 @@ class Door:
             raise
 
     def _bind(self) -> None:
-        # By descriptor, since a socket's address has room for 107 bytes of path only.
-        descriptor = os.open(self._directory, os.O_PATH | os.O_DIRECTORY)
-        try:
-            self._listener.bind(f"/proc/self/fd/{descriptor}/{_SOCKET}")
-        finally:
-            os.close(descriptor)
+        with short_address(self._directory / _SOCKET) as address:
+            self._listener.bind(address)
         (self._directory / _SOCKET).chmod(0o666)
         self._listener.listen(1)
 

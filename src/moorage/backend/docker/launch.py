@@ -26,7 +26,7 @@ from moorage.backend.docker.removal import remove_container
 from moorage.backend.docker.spec import ContainerSpec, agent_container, platform_name
 from moorage.backend.lease import OWNER, Lease, Owner
 from moorage.codes import Code
-from moorage.config.sections.docker import DockerConfig
+from moorage.config.sections.docker import DockerConfig, DockerExecutionConfig
 from moorage.config.sections.names import DEFAULT_IDLE_COMMAND
 from moorage.errors import BackendError
 from moorage.gateway.contract import Progress
@@ -255,6 +255,11 @@ class DockerLauncher:
                     )
                 return
 
+    async def rename(self, name: str) -> None:
+        """Give the container another name."""
+        if self._container is not None and self._container.id:
+            await self._site.engine.rename(self._container.id, name, timeout=self._container.http_seconds)
+
     async def destroy(self, reason: str) -> None:
         """Remove the container; see `Launcher.destroy`."""
         del reason
@@ -265,9 +270,8 @@ class DockerLauncher:
     async def _by_socket(self, container: Container, link: AgentLink, architecture: str) -> None:
         async with step(Code.DOCKER_CONTAINER_CREATE_FAILED, "make the guest's directory"):
             self._door = door = self._site.doors.open(architecture)
-        spec = agent_container(
-            self._config.execution, self._login, self._lease(), door.injection, companion=self._companion()
-        )
+        execution = self._config.execution
+        spec = agent_container(execution, self._login, self._lease(), door.injection, companion=companion_of(execution))
         identity = await container.create(spec)
         engine, seconds = self._site.engine, container.start_seconds
         # The agent dials before the engine has answered the start: whoever comes first is enough.
@@ -312,7 +316,7 @@ class DockerLauncher:
                         labels=lease.labels(),
                         timeout=seconds,
                     )
-                spec = agent_container(execution, self._login, lease, injection, companion=self._companion())
+                spec = agent_container(execution, self._login, lease, injection, companion=companion_of(execution))
                 identity = await container.create(spec)
                 async with step(Code.DOCKER_CONTAINER_ATTACH_FAILED, "attach to the container"):
                     stream = await engine.attach(identity, timeout=seconds)
@@ -334,12 +338,6 @@ class DockerLauncher:
     def _lease(self) -> Lease:
         return self._site.lease(self._config.timeouts.container_start.total_seconds())
 
-    def _companion(self) -> Sequence[str]:
-        execution = self._config.execution
-        if execution.mode == "session" or tuple(execution.idle_command) == tuple(DEFAULT_IDLE_COMMAND):
-            return ()
-        return (*(execution.container.get("Entrypoint") or ()), *execution.idle_command)
-
     async def _undo(self) -> None:
         starting, self._starting = self._starting, None
         if self._container is not None:
@@ -350,6 +348,13 @@ class DockerLauncher:
         if self._door is not None:
             self._door.close()
             self._door = None
+
+
+def companion_of(execution: DockerExecutionConfig) -> Sequence[str]:
+    """What runs in a container beside our agent by its configuration; empty if nothing does."""
+    if execution.mode == "session" or tuple(execution.idle_command) == tuple(DEFAULT_IDLE_COMMAND):
+        return ()
+    return (*(execution.container.get("Entrypoint") or ()), *execution.idle_command)
 
 
 @asynccontextmanager

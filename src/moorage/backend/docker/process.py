@@ -6,21 +6,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
+from moorage.agent.process import HUNG_UP
 from moorage.backend.contract import lost
 from moorage.backend.docker.demux import STDERR, STDOUT, Demux, FramingError
 from moorage.backend.docker.failures import EngineError, EngineUnreachableError
+from moorage.backend.terminal import END_OF_INPUT, bounded_size
 from moorage.errors import BackendError
 from moorage.gateway.contract import ProcessReceiver
 from moorage.gateway.model import ExitStatus, Program, Size
 from moorage.net.stream import RawStream
 
-END_OF_INPUT: Final = b"\x04"
-"""What ends the input of a terminal (VEOF): its other side cannot be half-closed."""
-
 RESET_GRACE: Final = 2.0
 """Seconds in which a program must turn out to have ended whose connection was reset."""
-
-HUNG_UP: Final = ExitStatus(signal="HUP", message="The session was closed.")
 
 
 class Controls(Protocol):
@@ -227,11 +224,6 @@ class EngineProcess:
         """Returns when nothing of it is under way any more."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
-
-
-def bounded_size(size: Size) -> tuple[int, int]:
-    """Columns and rows as a terminal can have them."""
-    return min(max(size.columns, 1), 65535), min(max(size.rows, 1), 65535)
 
 
 def console_size(program: Program) -> dict[str, list[int]]:

@@ -13,17 +13,27 @@ import tarfile
 from collections.abc import Mapping
 from typing import Final
 
+from moorage.backend.argv import program_argv, program_environment
 from moorage.backend.contract import CleanUps, lost
-from moorage.backend.docker.argv import program_argv, program_environment
 from moorage.backend.docker.engine import Engine
 from moorage.backend.docker.failures import EngineError, EngineUnreachableError, backend_error
 from moorage.backend.docker.launch import Container, Site, step
-from moorage.backend.docker.process import EngineProcess, bounded_size, console_size
+from moorage.backend.docker.process import EngineProcess, console_size
 from moorage.backend.docker.spec import ContainerSpec, program_container
+from moorage.backend.terminal import bounded_size
 from moorage.codes import Code
 from moorage.config.sections.docker import DockerConfig
 from moorage.errors import Refused
-from moorage.gateway.contract import Accepted, Listener, Process, ProcessReceiver, Progress, Receiver, Transport
+from moorage.gateway.contract import (
+    Accepted,
+    Listener,
+    Process,
+    ProcessReceiver,
+    Progress,
+    Receiver,
+    Transport,
+    cannot_jail,
+)
 from moorage.gateway.model import ExitStatus, FileValue, ListenSpec, Login, Program, Size, Target
 
 _WAIT_SECONDS: Final = 366 * 86400.0
@@ -46,6 +56,8 @@ class ProgramGuest:
 
     async def start(self, program: Program, receiver: ProcessReceiver) -> Process:
         """Make the container of `program`; see `Guest.start`.  Called once."""
+        if program.jail is not None:
+            raise cannot_jail()
         if self._closing is not None:
             raise lost(None)
         self._starting = asyncio.ensure_future(self._start(program, receiver))

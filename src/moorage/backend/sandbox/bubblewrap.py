@@ -177,6 +177,9 @@ def _accounts(cmd: Command, source: Path, name: str, home: str, system: GuestSys
     for file, lines in (("passwd", passwd), ("group", group)):
         if has_etc or (source / "etc" / file).is_file():
             cmd.data(("\n".join(lines) + "\n").encode(), f"/etc/{file}")
+    if system.rootfs is None and not system.share_network:
+        # Its own names only: the host's tell of others, and without any localhost is a question to a name server.
+        cmd.data(f"127.0.0.1 localhost {system.hostname}\n::1 localhost\n".encode(), "/etc/hosts")
 
 
 def _lines(path: Path, name: str) -> list[str]:

@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 _ROOT: Final = Path("/sys/fs/cgroup")
+_OLD: Final = 60.0
+"""Seconds from the making of a control group within which its guest is in it."""
+
 _FIRST_UID: Final = 2_000_000_000
 _UIDS: Final = 60_000
 """Host user ids for guests, far from any account: no two guests share one, so no limit or signal crosses over."""
@@ -103,8 +107,13 @@ def is_root() -> bool:
 
 
 def sweep(instance: str) -> None:
-    """Remove the control groups that an earlier run of `instance` left behind; others' are not ours to judge."""
+    """Remove the control groups that killed servers left behind: all of `instance`, those of others once they are old.
+
+    Only groups that nothing runs in can be removed; one that is being put to use is never old.
+    """
+    long_ago = time.time() - _OLD
     for base in (_ROOT / "pids" / "moorage", _ROOT / "memory" / "moorage", _ROOT / "moorage"):
-        for path in base.glob(f"{instance}-*"):
+        for path in base.glob("*/"):
             with contextlib.suppress(OSError):
-                path.rmdir()
+                if path.name.startswith(f"{instance}-") or path.stat().st_mtime < long_ago:
+                    path.rmdir()

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr
 
 from moorage.config.disk import Disk, is_inline_pem
-from moorage.config.section import AtLeast, Finding, OneOf, Section, Within, under
+from moorage.config.section import AtLeast, Finding, OneOf, PrivateKey, Section, Size, Within, under
 
 _UINT = Within(0, 2**63 - 1)
 
@@ -16,6 +16,9 @@ class AuditFileConfig(Section):
 
     directory: str = "/var/log/audit"
     """An existing directory that the server may write to."""
+
+    sync: bool = False
+    """Put each batch of messages to disk at once, not only whole recordings. An addition."""
 
 
 class AuditS3MetadataConfig(Section):
@@ -35,10 +38,11 @@ class AuditS3Config(Section):
     """An existing directory where recordings wait for their upload."""
 
     access_key: str = ""
-    """The access key's name; required."""
+    """The access key's name. Without it and `secretKey` the credentials come from the environment, as for every S3
+    client."""
 
     secret_key: SecretStr = SecretStr("")
-    """The access key's secret; required."""
+    """The access key's secret."""
 
     bucket: str = ""
     """The bucket; required."""
@@ -70,13 +74,12 @@ class AuditS3Config(Section):
     def problems(self, disk: Disk) -> Iterator[Finding]:
         if wrong := disk.directory(self.local, writable=True):
             yield Finding(("local",), wrong)
-        for key, value in (
-            ("accessKey", self.access_key),
-            ("secretKey", self.secret_key.get_secret_value()),
-            ("bucket", self.bucket),
-        ):
-            if not value:
-                yield Finding((key,), "is required for storage s3")
+        if not self.bucket:
+            yield Finding(("bucket",), "is required for storage s3")
+        secret = self.secret_key.get_secret_value()
+        for key, given, other in (("accessKey", self.access_key, secret), ("secretKey", secret, self.access_key)):
+            if other and not given:
+                yield Finding((key,), "is missing", "give both keys, or neither to take them from the environment")
         if self.cacert and not is_inline_pem(self.cacert):
             yield Finding(("cacert",), "is not a PEM text", "paste the certificate itself")
         yield from super().problems(disk)
@@ -100,6 +103,21 @@ class AuditInterceptConfig(Section):
     forwarding: bool = False
     """Record the bytes of forwarded connections."""
 
+    files: bool = False
+    """Tell of each file that goes by SFTP or scp, and of what commands are given to read: path, size, SHA-256, result.
+    An addition."""
+
+
+class AuditCaptureConfig(Section):
+    """Files that were uploaded, kept. An addition."""
+
+    directory: str = ""
+    """An existing directory where the content of each upload is kept under its SHA-256; empty: nowhere. Needs
+    `intercept.files`."""
+
+    limit: Size = 64 * 1024 * 1024
+    """The most bytes of one file that is kept."""
+
 
 class AuditConfig(Section):
     """Recordings; checked only if `enable` is on."""
@@ -119,13 +137,31 @@ class AuditConfig(Section):
     s3: AuditS3Config = Field(default_factory=AuditS3Config)
     """For `storage: s3`."""
 
+    on_failure: Annotated[str, OneOf(("continue", "refuse", "end"), "way to go on")] = "refuse"
+    """While recordings cannot be written: `refuse` new connections, `end` those that are open too, or `continue`
+    unrecorded. What is missing in a recording is counted in it. An addition."""
+
+    signing_key: PrivateKey = SecretStr("")
+    """An Ed25519 private key, PEM text or path (`ssh-keygen -t ed25519` makes one), that signs each recording at its
+    end. An addition."""
+
     intercept: AuditInterceptConfig = Field(default_factory=AuditInterceptConfig)
     """What is recorded besides the facts."""
+
+    capture: AuditCaptureConfig = Field(default_factory=AuditCaptureConfig)
+    """Files that were uploaded, kept. An addition."""
 
     def problems(self, disk: Disk) -> Iterator[Finding]:
         if not self.enable:
             return
+        if self.capture.directory:
+            if not self.intercept.files:
+                yield Finding(("capture", "directory"), "has no effect without intercept.files", "switch that on")
+            if wrong := disk.directory(self.capture.directory, writable=True):
+                yield Finding(("capture", "directory"), wrong)
         yield from super().problems(disk)
+        if (key := self.signing_key.get_secret_value()) and (wrong := disk.private_key(key)):
+            yield Finding(("signingKey",), wrong)
         if self.storage == "file" and (wrong := disk.directory(self.file.directory, writable=True)):
             yield Finding(("file", "directory"), wrong)
         if self.storage == "s3":

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from moorage.config.disk import Disk
 from moorage.config.section import Finding
-from moorage.config.sections.http import HTTPClientConfig
+from moorage.config.sections.http import HookConfig
 
 
-class ConfigServerConfig(HTTPClientConfig):
+class ConfigServerConfig(HookConfig):
     """The configuration webhook; off while `url` is empty."""
 
     transmit_sensitive_metadata: bool = False

@@ -16,6 +16,7 @@ from moorage.config.sections.names import (
     DEFAULT_SUBSYSTEMS,
     IMAGE_PULL_POLICIES,
 )
+from moorage.config.sections.pool import PoolConfig
 
 _SCHEMES = ("unix://", "tcp://", "http://", "https://")
 _MINUTE = timedelta(seconds=60)
@@ -147,6 +148,17 @@ class DockerExecutionConfig(Section):
         if self.mode == "session" and restart.get("Name", "") not in {"", "no"}:
             yield Finding(("host", "restartpolicy", "name"), "must be empty or no in session mode")
 
+    @property
+    def unpoolable(self) -> str:
+        """The key and value that stand against starting containers ahead of their logins; empty if nothing does."""
+        if self.disable_agent:
+            return "disableAgent"
+        if self.agent != "moorage":
+            return f"agent: {self.agent}"
+        if self.containername:
+            return "containerName"
+        return "imagePullPolicy: Always" if self.image_pull_policy == "Always" else ""
+
     def warnings(self) -> Iterator[Finding]:
         if self.disable_agent:
             yield Finding(("disableAgent",), "without an agent signals and resizing are limited")
@@ -192,10 +204,16 @@ class DockerConfig(Section):
     timeouts: DockerTimeoutsConfig = Field(default_factory=DockerTimeoutsConfig)
     """How long the engine may take."""
 
+    pool: PoolConfig = Field(default_factory=PoolConfig)
+    """Containers that are started before anybody asks for them. An addition."""
+
     def problems(self, disk: Disk) -> Iterator[Finding]:
         yield from under("connection", self.connection.problems(disk))
         yield from under("execution", self.execution.problems(disk))
         yield from under("timeouts", self.timeouts.problems(disk))
+        yield from under("pool", self.pool.problems(disk))
+        if self.pool.size and self.execution.unpoolable:
+            yield Finding(("pool", "size"), f"cannot be used with {self.execution.unpoolable}", "set it to 0")
 
     def warnings(self) -> Iterator[Finding]:
         yield from under("execution", self.execution.warnings())

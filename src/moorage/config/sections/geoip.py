@@ -11,10 +11,10 @@ class GeoIPConfig(Section):
     """Where the country of an address comes from."""
 
     provider: Annotated[str, OneOf(("dummy", "maxmind"), "provider")] = "dummy"
-    """`dummy` (always XX) or `maxmind`."""
+    """`dummy` (always XX), or `maxmind`: a database in that format, read again on HUP."""
 
     maxmind_geoip2_file: str = "/var/lib/GeoIP/GeoIP2-Country.mmdb"
-    """MaxMind's country database."""
+    """A Country, City or Enterprise database of MaxMind, or another with the record `country.iso_code`."""
 
     def problems(self, disk: Disk) -> Iterator[Finding]:
         yield from super().problems(disk)

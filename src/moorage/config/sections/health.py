@@ -17,7 +17,8 @@ class HealthClientConfig(HTTPClientConfig):
 
 
 class HealthConfig(HTTPServerConfig):
-    """The health endpoint; checked and started only if `enable` is on."""
+    """The health endpoint; checked and started only if `enable` is on. `/live` answers ok while the server runs, any
+    other path while it takes logins."""
 
     listen: str = "0.0.0.0:7000"
     """Address and port to listen on."""

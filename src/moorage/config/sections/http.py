@@ -15,6 +15,7 @@ from moorage.config.section import (
     Colons,
     Duration,
     Finding,
+    OneOf,
     PrivateKey,
     Section,
     choose,
@@ -28,6 +29,8 @@ from moorage.config.sections.names import (
     TLS_VERSIONS,
 )
 from moorage.config.sections.ssh import listen_problem
+
+SHORTEST_SECRET = 16
 
 
 class TLSConfig(Section):
@@ -105,6 +108,26 @@ class HTTPClientConfig(TLSConfig):
     def is_tls(self) -> bool:
         """True if the service is called over TLS."""
         return self.url.lower().startswith("https://")
+
+
+class HookConfig(HTTPClientConfig):
+    """A webhook."""
+
+    protocol: Annotated[str, OneOf(("0.4", "0.5", "0.6"), "protocol")] = "0.6"
+    """What is sent: `0.6` (the same as `0.5`), or `0.4` for servers that have not been changed since: addresses without
+    ports, a `sessionId` that equals the connection's, `remoteAddr` for the configuration webhook. An addition."""
+
+    secret: SecretStr = SecretStr("")
+    """If set, every request is signed with it (`X-Moorage-Signature`), so that the service knows who asks; at least 16
+    characters. An addition."""
+
+    proxy_from_environment: bool = False
+    """Go through the proxy that `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name. An addition."""
+
+    def problems(self, disk: Disk) -> Iterator[Finding]:
+        yield from super().problems(disk)
+        if 0 < len(self.secret.get_secret_value()) < SHORTEST_SECRET:
+            yield Finding(("secret",), f"has less than {SHORTEST_SECRET} characters", "openssl rand -hex 32 makes one")
 
 
 class HTTPServerConfig(TLSConfig):

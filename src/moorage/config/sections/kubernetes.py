@@ -10,6 +10,7 @@ from moorage.config.disk import Disk, is_inline_pem
 from moorage.config.section import Duration, Finding, OneOf, Section, Struct, Within, under
 from moorage.config.sections.docker import negative_durations
 from moorage.config.sections.names import (
+    DEFAULT_AGENT_IMAGE,
     DEFAULT_AGENT_PATH,
     DEFAULT_GUEST_IMAGE,
     DEFAULT_IDLE_COMMAND,
@@ -77,6 +78,13 @@ class KubernetesConnectionConfig(Section):
     burst: Annotated[int, Within(-(2**63), 2**63 - 1)] = 10
     """API calls at once."""
 
+    kubeconfig: str = ""
+    """Path of a kubeconfig file; it says where the cluster is and who we are there, and all else here but `qps` and
+    `burst` is ignored. An addition."""
+
+    context: str = ""
+    """The context in the kubeconfig file. Empty: its current one. An addition."""
+
     insecure: bool = False
     """Do not verify the server's certificate. An addition, for files of version 0.4."""
 
@@ -95,6 +103,8 @@ class KubernetesConnectionConfig(Section):
         ):
             if path and (wrong := disk.file(path)):
                 yield Finding((key,), wrong)
+        if self.kubeconfig and (wrong := disk.kubeconfig(self.kubeconfig, self.context)):
+            yield Finding(("kubeconfig",), wrong)
 
     def warnings(self) -> Iterator[Finding]:
         if self.insecure:
@@ -124,6 +134,13 @@ class KubernetesPodConfig(Section):
 
     disable_agent: bool = False
     """Use no agent at all."""
+
+    agent: Annotated[str, OneOf(("moorage", "containerssh"), "agent")] = "moorage"
+    """`moorage`: our agent is put into the guest, whatever the image is; `containerssh`: the image brings its own at
+    `agentPath`. An addition."""
+
+    agent_image: str = DEFAULT_AGENT_IMAGE
+    """The image that holds our agent, as `moorage agent-image` writes it. An addition."""
 
     subsystems: dict[str, str] = Field(default_factory=lambda: dict(DEFAULT_SUBSYSTEMS))
     """Subsystem → program in the image. Entries are added to the default."""
@@ -166,6 +183,8 @@ class KubernetesPodConfig(Section):
             yield Finding(("idleCommand",), f"is required in {self.mode} mode")
         if not self.shell_command and (idles or (self.mode == "session" and not self.disable_agent)):
             yield Finding(("shellCommand",), f"is required in {self.mode} mode")
+        if self.mode == "persistent" and not self.metadata.get("name"):
+            yield Finding(("metadata", "name"), "is required in persistent mode: it says which pod")
         if self.create_missing_pods and self.mode != "persistent":
             yield Finding(("createMissingPods",), "needs mode persistent")
         if self.mode == "session" and self.spec.get("restartPolicy") not in {None, "", "Never"}:

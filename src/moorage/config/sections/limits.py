@@ -6,7 +6,7 @@ from ipaddress import ip_network
 from typing import Annotated
 
 from moorage.config.disk import Disk
-from moorage.config.section import AtLeast, Duration, Finding, Section, Within, shown
+from moorage.config.section import AtLeast, Duration, Finding, Section, Within, shown, under
 
 NotNegative = AtLeast(timedelta(0))
 
@@ -54,6 +54,12 @@ class PenaltiesConfig(Section):
     grace_exceeded: Annotated[Duration, NotNegative] = timedelta(seconds=10)
     """For a connection that has not logged in by `loginGraceTime`."""
 
+    protocol_error: Annotated[Duration, NotNegative] = timedelta(seconds=5)
+    """For a connection whose handshake was broken: bad packets, no algorithms in common, no SSH at all."""
+
+    internal_error: Annotated[Duration, NotNegative] = timedelta(seconds=90)
+    """For a connection that an error of the server has ended before the login: somebody may be looking for more."""
+
     min: Annotated[Duration, NotNegative] = timedelta(seconds=15)
     """Penalties are enforced once they have added up to this."""
 
@@ -67,10 +73,13 @@ class PenaltiesConfig(Section):
         yield from super().problems(disk)
         if self.max < self.min:
             yield Finding(("max",), "must be at least min")
-        for index, network in enumerate(self.exempt):
-            try:
-                ip_network(network)
-            except ValueError:
-                yield Finding(
-                    ("exempt", index), f"invalid network {shown(network)}", "write 10.0.0.0/8 or 2001:db8::/32"
-                )
+        yield from under("exempt", no_networks(self.exempt))
+
+
+def no_networks(networks: tuple[str, ...]) -> Iterator[Finding]:
+    """What of `networks` is no network, by its place."""
+    for index, network in enumerate(networks):
+        try:
+            ip_network(network)
+        except ValueError:
+            yield Finding((index,), f"invalid network {shown(network)}", "write 10.0.0.0/8 or 2001:db8::/32")

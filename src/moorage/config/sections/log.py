@@ -9,6 +9,7 @@ from moorage.config.disk import Disk
 from moorage.config.section import Finding, KeepsZero, OneOf, Section, choose, shown, under
 from moorage.config.sections.names import LOG_LEVELS, SYSLOG_FACILITIES
 from moorage.config.sections.ssh import listen_problem
+from moorage.syslog import Where
 
 
 def _level_name(value: object) -> object:
@@ -25,7 +26,8 @@ class SyslogConfig(Section):
     """Where and how syslog is reached."""
 
     destination: str = "/dev/log"
-    """A path is a local socket, stream or datagram; anything else is `HOST:PORT` over UDP (RFC 5424)."""
+    """A path is a local socket, stream or datagram; `HOST:PORT` is UDP. Additions: `tcp://HOST:PORT`,
+    `tls://HOST:PORT`, `udp://HOST:PORT` and `unix://PATH`."""
 
     facility: Annotated[str, OneOf(SYSLOG_FACILITIES, "facility")] = "auth"
     """Syslog's facility, by name."""
@@ -36,9 +38,25 @@ class SyslogConfig(Section):
     pid: bool = False
     """Append the process id to the tag."""
 
+    format: Annotated[str, OneOf(("", "rfc3164", "rfc5424"), "syslog format")] = ""
+    """`rfc5424`, or `rfc3164` in the local form that the C library sends; empty: that for a local socket, RFC 5424 over
+    the network. An addition."""
+
+    cacert: str = ""
+    """Certificates, PEM text or path, that replace the system's authorities for `tls://`. An addition."""
+
     def problems(self, disk: Disk) -> Iterator[Finding]:
-        if not self.destination.startswith("/") and (wrong := listen_problem(self.destination)):
-            yield Finding(("destination",), wrong, "write HOST:PORT, or the path of a socket")
+        try:
+            where = Where.parse(self.destination)
+        except ValueError as error:
+            yield Finding(("destination",), str(error), "write tls://HOST:PORT, HOST:PORT, or the path of a socket")
+        else:
+            if where.transport != "unix" and (wrong := listen_problem(where.address)):
+                yield Finding(("destination",), wrong, "write HOST:PORT, or the path of a socket")
+            if self.cacert and where.transport != "tls":
+                yield Finding(("cacert",), "has no effect without TLS", "write tls:// before the destination")
+        if self.cacert and (wrong := disk.certificates(self.cacert)):
+            yield Finding(("cacert",), wrong)
         yield from super().problems(disk)
 
 

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from moorage import __version__
+
 SSH_CIPHERS: Final = (
     "chacha20-poly1305@openssh.com",
     "aes256-gcm@openssh.com",
@@ -117,7 +119,11 @@ SYSLOG_FACILITIES: Final = (
 """In the order of syslog's numbers, 0 to 23."""
 
 DEFAULT_GUEST_IMAGE: Final = "containerssh/containerssh-guest-image"
+DEFAULT_AGENT_IMAGE: Final = f"moorage/agent:{__version__}"
 DEFAULT_AGENT_PATH: Final = "/usr/bin/containerssh-agent"
 DEFAULT_IDLE_COMMAND: Final = (DEFAULT_AGENT_PATH, "wait-signal", "--signal", "INT", "--signal", "TERM")
 DEFAULT_SUBSYSTEMS: Final = {"sftp": "/usr/lib/openssh/sftp-server"}
 IMAGE_PULL_POLICIES: Final = ("Always", "IfNotPresent", "Never")
+
+INTERNAL_SFTP: Final = "internal-sftp"
+"""The value of a forced command or a subsystem that means the built-in SFTP server."""

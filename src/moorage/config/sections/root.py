@@ -20,6 +20,7 @@ from moorage.config.sections.security import SecurityConfig
 from moorage.config.sections.ssh import SSHConfig
 from moorage.config.sections.sshproxy import SSHProxyConfig
 from moorage.config.sections.state import StateConfig
+from moorage.config.sections.tracing import TracingConfig
 
 BACKENDS = ("docker", "kubernetes", "sshproxy", "sandbox")
 
@@ -69,6 +70,9 @@ class AppConfig(Section):
     sandbox: SandboxConfig = Field(default_factory=SandboxConfig)
     """The sandbox backend. An addition."""
 
+    tracing: TracingConfig = Field(default_factory=TracingConfig)
+    """Traces for OpenTelemetry. An addition."""
+
     state: StateConfig = Field(default_factory=StateConfig)
     """What the server keeps between two starts. An addition."""
 
@@ -79,7 +83,7 @@ class AppConfig(Section):
 
     def problems(self, disk: Disk) -> Iterator[Finding]:
         """What is wrong with the server's own sections and, where no webhook completes them, with the backend's."""
-        for name in ("ssh", "configserver", "auth", "log", "metrics", "geoip", "audit", "health"):
+        for name in ("ssh", "configserver", "auth", "log", "metrics", "geoip", "audit", "health", "tracing"):
             yield from under(name, self._part(name).problems(disk))
         if self.is_settled:
             yield from self.login_problems(disk)
@@ -87,13 +91,36 @@ class AppConfig(Section):
     def login_problems(self, disk: Disk) -> Iterator[Finding]:
         """What is wrong with the sections that each login is given: security and the chosen backend."""
         yield from under("security", self.security.problems(disk))
+        if self.security.recorded_only and not self.audit.enable:
+            yield Finding(("security", "recordedOnly"), "nothing is recorded", "set audit.enable")
         if self.backend in BACKENDS:
             yield from under(self.backend, self._part(self.backend).problems(disk))
         elif self.backend not in (installed := installed_backends()):
             known = tuple(dict.fromkeys((*BACKENDS, *installed)))
             yield Finding(("backend",), f"invalid backend {shown(self.backend)}", choose(self.backend, known))
 
+    def _honeypot_warnings(self) -> Iterator[Finding]:
+        """What would let strangers reach others from here."""
+        if not self.auth.is_honeypot:
+            return
+        yield Finding(("auth",), "strangers are let in (method honeypot)", "see docs/guides/honeypot.md")
+        forwarding = self.security.forwarding
+        for name in type(forwarding).model_fields:
+            if getattr(forwarding, name) == "enable" and name.endswith("_mode"):
+                yield Finding(("security", "forwarding"), f"{name} lets strangers use this host", "disable it")
+        if self.backend == "sandbox" and self.sandbox.network != "none":
+            yield Finding(("sandbox", "network"), "strangers reach the network from here", "set it to none")
+        if self.backend == "docker" and self.docker.execution.host.get("NetworkMode") != "none":
+            yield Finding(
+                ("docker", "execution", "host"),
+                "strangers reach the network from here",
+                "set networkmode to none, or to a network that leads to a sinkhole",
+            )
+        if not (self.audit.enable and self.audit.on_failure != "continue"):
+            yield Finding(("audit",), "what strangers do is not surely recorded", "switch it on")
+
     def warnings(self) -> Iterator[Finding]:
+        yield from self._honeypot_warnings()
         for name in ("ssh", "configserver", "auth", "metrics", "health", "security"):
             yield from under(name, self._part(name).warnings())
         if self.backend in BACKENDS:

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from moorage.config.disk import Disk
 from moorage.config.section import AtLeast, EachOneOf, Finding, KeepsZero, OneOf, Section, Within, shown, under
-from moorage.config.sections.names import SECURITY_MODES, SIGNALS
+from moorage.config.sections.access import HoursConfig, SFTPSecurityConfig, SourcesConfig, TimeLimitsConfig
+from moorage.config.sections.names import INTERNAL_SFTP, SECURITY_MODES, SIGNALS
 from moorage.config.targets import parse_pattern
 
 Mode = Annotated[str, OneOf(SECURITY_MODES, "mode")]
@@ -126,7 +127,8 @@ class SecurityConfig(Section):
     """The mode where a part's own mode is empty; empty here means `enable`."""
 
     force_command: str = ""
-    """Runs instead of every shell, command and subsystem; the original is in SSH_ORIGINAL_COMMAND."""
+    """Runs instead of every shell, command and subsystem; the original is in SSH_ORIGINAL_COMMAND. `internal-sftp` is
+    the SFTP subsystem."""
 
     env: EnvSecurityConfig = Field(default_factory=EnvSecurityConfig)
     """Environment variables."""
@@ -152,11 +154,36 @@ class SecurityConfig(Section):
     max_sessions: Annotated[int, AtLeast(-1), KeepsZero(), Within(-(2**63), 2**63 - 1)] = -1
     """Sessions that one connection may have open at the same time; -1: no limit of its own, 0: none."""
 
+    sftp: SFTPSecurityConfig = Field(default_factory=SFTPSecurityConfig)
+    """Files by SFTP. An addition."""
+
+    sources: SourcesConfig = Field(default_factory=SourcesConfig)
+    """From where. An addition."""
+
+    hours: HoursConfig = Field(default_factory=HoursConfig)
+    """When. An addition."""
+
+    time_limits: TimeLimitsConfig = Field(default_factory=TimeLimitsConfig)
+    """How long. An addition."""
+
+    allow_mosh: bool = False
+    """Let `mosh-server` be started: it needs UDP from the client to the guest, which only guests that share the
+    server's network can have. Otherwise it is refused with a line that says so. An addition."""
+
+    recorded_only: bool = False
+    """Refuse what would not be recorded: all forwarding, unless `audit.intercept.forwarding` is on. Needs
+    `audit.enable`. An addition."""
+
     def problems(self, disk: Disk) -> Iterator[Finding]:
         yield from super().problems(disk)
-        for name in ("env", "command", "shell", "subsystem", "tty", "signal", "forwarding"):
+        parts = ("env", "command", "shell", "subsystem", "tty", "signal", "forwarding")
+        for name in (*parts, "sftp", "sources", "hours"):
             part: Section = getattr(self, name)
             yield from under(name, part.problems(disk))
+        if self.sftp.is_set and self.force_command not in ("", INTERNAL_SFTP):
+            yield Finding(
+                ("forceCommand",), "would be a way around security.sftp", f"leave it out, or write {INTERNAL_SFTP}"
+            )
 
     def warnings(self) -> Iterator[Finding]:
         if self.max_sessions == 0:

@@ -8,8 +8,19 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from moorage.config.disk import Disk
-from moorage.config.section import AtLeast, Duration, EachOneOf, Finding, PrivateKey, Section, Within, shown, under
-from moorage.config.sections.limits import MaxStartupsConfig, PenaltiesConfig, SourceMaskConfig
+from moorage.config.section import (
+    AtLeast,
+    Duration,
+    EachOneOf,
+    Finding,
+    KeepsZero,
+    PrivateKey,
+    Section,
+    Within,
+    shown,
+    under,
+)
+from moorage.config.sections.limits import MaxStartupsConfig, PenaltiesConfig, SourceMaskConfig, no_networks
 from moorage.config.sections.names import DEAD_CIPHERS, SSH_CIPHERS, SSH_KEX, SSH_MACS
 
 _VERSION: Final = re.compile(r"SSH-2\.0-[!-,.-~]+( [A-Za-z0-9 _.-]*)?")
@@ -25,6 +36,17 @@ class SSHConfig(Section):
 
     listen: str = "0.0.0.0:2222"
     """Address and port to listen on. `[::]:2222` listens on IPv6, `:2222` on all addresses."""
+
+    also_listen: tuple[str, ...] = ()
+    """Further addresses to listen on, each as in `listen`, such as `[::]:2222`. An addition."""
+
+    proxy_protocol_allowed_cidrs: tuple[str, ...] = ()
+    """Networks of proxies and load balancers that say who their clients are by the PROXY protocol, version 1 or 2.
+    A connection from there has to begin with its header; the address in it counts everywhere. Nobody else's header is
+    believed. An addition."""
+
+    proxy_protocol_timeout: Annotated[Duration, AtLeast(timedelta(milliseconds=100))] = timedelta(seconds=5)
+    """How long such a header may take to come. An addition."""
 
     server_version: str = "SSH-2.0-ContainerSSH"
     """The identification line that clients see (RFC 4253 §4.2): `SSH-2.0-`, a name, perhaps a space and a comment."""
@@ -49,6 +71,10 @@ class SSHConfig(Section):
     """Host keys, each a PEM text or the path of a file; several types are allowed.
     None: keys are made once and kept in the state directory."""
 
+    host_certificates: tuple[str, ...] = ()
+    """OpenSSH certificates of host keys: the path of a file as `ssh-keygen -s CA -h` makes it, or its text. Clients
+    that trust the authority (`@cert-authority` in known_hosts) then need to know no key. An addition."""
+
     client_alive_interval: Duration = timedelta(0)
     """How often a silent client is asked for a sign of life. 0: never; otherwise at least one second."""
 
@@ -61,11 +87,20 @@ class SSHConfig(Section):
     max_auth_tries: Annotated[int, AtLeast(1), Within(0, 1000)] = 6
     """Failed attempts to authenticate on one connection before it is ended. An addition."""
 
+    refusal_time: Annotated[Duration, AtLeast(timedelta(0)), KeepsZero()] = timedelta(milliseconds=5)
+    """The least time that a refused attempt takes, up to twice as much by user name; one that takes longer is rounded
+    up to the double, fourfold and so on. So the time does not tell who exists: raise it above what a slow webhook
+    takes. 0: refusals are not delayed. An addition."""
+
     shutdown_timeout: Annotated[Duration, AtLeast(timedelta(0))] = timedelta(seconds=20)
     """How long running sessions may go on after the server was asked to stop. An addition."""
 
     max_channels: Annotated[int, AtLeast(1), Within(0, 65536)] = 256
     """Channels that one connection may have open at the same time. An addition: bounds what one client can claim."""
+
+    max_requests_per_second: Annotated[int, AtLeast(0), Within(0, 2**20), KeepsZero()] = 1000
+    """Requests of all kinds (channels, terminals, variables, listeners, signals) of one connection; twice as many at
+    once. More are refused. 0: no limit. An addition."""
 
     max_env_bytes: Annotated[int, AtLeast(0), Within(0, 2**24)] = 65536
     """Bytes of names and values that a client may send as environment of one session. An addition."""
@@ -76,8 +111,9 @@ class SSHConfig(Section):
     max_startups: MaxStartupsConfig = Field(default_factory=MaxStartupsConfig)
     """Connections that have not authenticated yet. An addition."""
 
-    max_startups_per_source: Annotated[int, AtLeast(0), Within(0, 2**20)] = 0
-    """Such connections from one source. 0: no limit of its own. An addition."""
+    max_startups_per_source: Annotated[int, AtLeast(0), Within(0, 2**20), KeepsZero()] = 50
+    """Such connections from one source, so that one source cannot use up `maxStartups` for all others.
+    0: no limit of its own. An addition."""
 
     max_connections: Annotated[int, AtLeast(0), Within(0, 2**20)] = 0
     """Connections at the same time. 0: no limit. An addition."""
@@ -97,6 +133,10 @@ class SSHConfig(Section):
     def problems(self, disk: Disk) -> Iterator[Finding]:
         if wrong := listen_problem(self.listen):
             yield Finding(("listen",), wrong, "write HOST:PORT, such as 0.0.0.0:2222")
+        for index, listen in enumerate(self.also_listen):
+            if wrong := listen_problem(listen):
+                yield Finding(("alsoListen", index), wrong, "write HOST:PORT, such as [::]:2222")
+        yield from under("proxyProtocolAllowedCIDRs", no_networks(self.proxy_protocol_allowed_cidrs))
         if wrong := version_problem(self.server_version):
             yield Finding(("serverVersion",), wrong, "write SSH-2.0-NAME, optionally a space and a comment")
         yield from super().problems(disk)

@@ -229,11 +229,11 @@ async def test_a_pull_sends_the_registry_s_login_and_tells_its_progress(
     engine.on("^GET /images/", answer(404, {"message": "No such image: image"}))
     engine.on("^POST /images/create", raw(200, line.encode()))
     seen: list[str] = []
-    of = login(engine, auth={"username": "u", "password": "hidden"})
+    of = login(engine, auth={"username": "u", "password": "unseen"})
     with pytest.raises(BackendError) as caught:
         await backend.open(of, seen.append)
     assert seen == ["pulling image", "pulling image: 43 %"]
-    assert "hidden" not in f"{caught.value} {caught.value.user_text} {of!r}"
+    assert "unseen" not in f"{caught.value} {caught.value.user_text} {of!r}"
 
 
 async def test_the_login_path_makes_no_call_that_it_does_not_need(

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moorage.backend.argv import program_argv, program_environment
 from moorage.backend.docker.address import EngineAddress
-from moorage.backend.docker.argv import program_argv, program_environment
 from moorage.backend.docker.demux import STDERR, STDOUT, Demux, FramingError
 from moorage.backend.docker.injection import Doors
 from moorage.backend.docker.spec import Injection, agent_container, idle_container, platform_name, program_container

@@ -41,6 +41,12 @@ def test_the_network_is_shared_only_when_asked_for(tmp_path: Path) -> None:
     assert ("/etc/resolv.conf", "/etc/resolv.conf") in pairs(build(tmp_path, share_network=True), "--ro-bind-try")
 
 
+def test_a_guest_without_a_network_knows_localhost_and_itself(tmp_path: Path) -> None:
+    places = [place for _, place in pairs(build(tmp_path), "--ro-bind-data")]
+    assert "/etc/hosts" in places
+    assert "/etc/hosts" not in [place for _, place in pairs(build(tmp_path, share_network=True), "--ro-bind-data")]
+
+
 def test_nothing_of_the_host_is_writable(tmp_path: Path) -> None:
     arguments = build(tmp_path)
     assert "--bind" not in arguments

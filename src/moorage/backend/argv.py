@@ -21,8 +21,14 @@ _ARGUMENT_LIMIT: Final = 131_072
 _SHELL: Final = "/bin/sh"
 
 
-def program_argv(program: Program, *, shell: Sequence[str], subsystems: Mapping[str, str]) -> list[str]:
-    """The argument list for `program`; raises `Refused`.
+def program_argv(
+    program: Program,
+    *,
+    shell: Sequence[str],
+    subsystems: Mapping[str, str],
+    unknown: Code = Code.DOCKER_SUBSYSTEM_NOT_SUPPORTED,
+) -> list[str]:
+    """The argument list for `program`; raises `Refused`, for a subsystem that is not configured with `unknown`.
 
     An absolute path with plain words is started directly, so that signals reach it; everything else by
     ``/bin/sh -c``, as it is.
@@ -38,7 +44,7 @@ def program_argv(program: Program, *, shell: Sequence[str], subsystems: Mapping[
             raise Refused(
                 f"the subsystem {text[:64]!r} is not configured",
                 user_text="This environment does not offer that subsystem.",
-                code=Code.DOCKER_SUBSYSTEM_NOT_SUPPORTED,
+                code=unknown,
             )
         return [path]
     if text.startswith("/") and _PLAIN.fullmatch(text):

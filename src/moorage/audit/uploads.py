@@ -1,0 +1,159 @@
+"""Recordings that are finished go from the spool to a bucket, and stay in the spool until they are there.
+
+What an earlier server has left behind is uploaded too.  A store that is away, or refuses, is tried again and
+again with growing pauses; that neither stops a start nor holds up a connection.  What S3 is told of a recording
+is read from the recording itself, so that nothing else need survive a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from moorage.codes import Code
+from moorage.config.sections.audit import AuditS3Config
+from moorage.errors import ConfigError
+
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
+_LAST_SECONDS: Final = 20.0
+"""How long the end of the server waits for uploads; the rest is for the next start."""
+
+_PARTS_AT_ONCE: Final = 4
+_READINGS: Final = 3
+"""Tries of a recording that the spool's disk does not give; then it is left for the next start."""
+
+_NAME: Final = re.compile(r"[0-9a-f]{32}")
+_UNSAFE: Final = re.compile(r"[^ -~]")
+
+
+class _Unreadable(Exception):
+    """The recording cannot be read from the spool: that is no fault of the store."""
+
+
+class Uploads:
+    """Uploads from the directory `config.local`."""
+
+    def __init__(self, config: AuditS3Config, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Raises `ConfigError` where the package is missing or a setting cannot be used.  Nothing is asked yet."""
+        self._config = config
+        self._sleep = sleep
+        self._spool = Path(config.local)
+        self._store = _store(config)
+        self._slots = asyncio.Semaphore(config.parallel_uploads)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._log = structlog.get_logger()
+
+    def start(self) -> None:
+        """Upload what is in the spool."""
+        for path in sorted(self._spool.iterdir()):
+            if _NAME.fullmatch(path.name) and path.is_file():
+                self.finished(path.name)
+
+    def finished(self, name: str) -> None:
+        """The recording `name` is complete in the spool: upload it some time soon.  Idempotent."""
+        if name not in self._tasks:
+            task = self._tasks[name] = asyncio.create_task(self._upload(name), name=f"audit/upload/{name}")
+            task.add_done_callback(lambda _: self._tasks.pop(name, None))
+
+    async def stop(self) -> None:
+        """Wait a while for what is under way; what is not done then is done after the next start."""
+        if self._tasks:
+            _, left = await asyncio.wait(tuple(self._tasks.values()), timeout=_LAST_SECONDS)
+            for task in left:
+                task.cancel()
+            if left:
+                await asyncio.wait(left)
+                self._log.warning(
+                    "Recordings are left for the next start", code=Code.AUDIT_STORAGE_FAILED, count=len(left)
+                )
+
+    async def _upload(self, name: str) -> None:
+        pause, readings, log = _FIRST_PAUSE, 0, self._log.bind(log=name)
+        while True:
+            async with self._slots:
+                try:
+                    await self._put(name)
+                except _Unreadable as error:
+                    readings += 1
+                    text = "A recording in the spool cannot be read"
+                    log.error(text, code=Code.AUDIT_STORAGE_NOT_READABLE, cause=str(error), tries=readings)
+                    if readings >= _READINGS:
+                        return
+                except Exception as error:  # noqa: BLE001 - the library's own, whatever the store says
+                    cause = str(error).strip().splitlines()[0][:300]
+                    log.error("A recording cannot be uploaded", code=Code.AUDIT_S3_SINGLE_UPLOAD_FAILED, cause=cause)
+                else:
+                    log.debug("A recording was uploaded", code=Code.AUDIT_S3_SINGLE_UPLOAD_COMPLETE)
+                    return
+            await self._sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _put(self, name: str) -> None:
+        import obstore
+
+        path = self._spool / name
+        try:
+            about = await asyncio.to_thread(self._about, path)
+        except OSError as error:
+            raise _Unreadable(str(error)) from error
+        await obstore.put_async(
+            self._store,
+            name,
+            path,
+            attributes={"Content-Type": "application/octet-stream", **about},
+            chunk_size=self._config.upload_part_size,
+            max_concurrency=_PARTS_AT_ONCE,
+        )
+        path.unlink()
+
+    def _about(self, path: Path) -> dict[str, str]:
+        """The object's metadata, as ContainerSSH names it."""
+        from moorage.audit.reading.source import FileSource
+        from moorage.audit.reading.summary import summary
+
+        found = summary(FileSource(path))
+        about = {
+            "timestamp": str(found.started // 1_000_000_000),
+            "authenticated": "true" if found.has_logged_in else "false",
+            "country": found.country or "XX",
+        }
+        if self._config.metadata.ip and found.address:
+            about["ip"] = found.address
+        if self._config.metadata.username and found.has_logged_in and found.username:
+            about["username"] = _UNSAFE.sub("?", found.username)
+        return about
+
+
+_REGIONS: Final = ("AWS_REGION", "AWS_DEFAULT_REGION")
+
+
+def _store(config: AuditS3Config) -> Any:
+    from moorage.audit.reading.source import S3Access
+
+    try:
+        from obstore.store import S3Store
+    except ImportError as cause:
+        raise ConfigError(
+            "audit.storage: s3 needs a package that is missing: pip install 'moorage[s3]'", code=Code.CORE_CONFIG_ERROR
+        ) from cause
+    access = S3Access(
+        endpoint=config.endpoint,
+        region=config.region or next(filter(None, map(os.environ.get, _REGIONS)), "us-east-1"),
+        access_key=config.access_key,
+        secret_key=config.secret_key.get_secret_value(),
+        is_path_style=config.path_style_access,
+    )
+    client: Any = {"allow_http": config.endpoint.startswith("http://"), "timeout": "300s", "connect_timeout": "10s"}
+    if config.cacert:
+        client["root_certificate"] = config.cacert
+    try:
+        return S3Store(config.bucket, client_options=client, retry_config={"max_retries": 2}, **access.options())
+    except Exception as error:
+        raise ConfigError(f"audit.s3: {str(error).splitlines()[0]}", code=Code.CORE_CONFIG_ERROR) from error

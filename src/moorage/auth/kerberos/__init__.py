@@ -1,0 +1,1 @@
+"""Logging in with Kerberos 5: tickets, and passwords that a KDC checks."""

@@ -1,0 +1,1 @@
+"""Pluggable authentication modules of the machine that Moorage runs on (Linux-PAM)."""

@@ -1,0 +1,128 @@
+"""Recordings reach a real S3 server, through outages, restarts and wrong credentials; nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.conftest import Serve
+from tests.e2e.serving import MOORAGE
+from tests.e2e.waiting import until
+from tests.parts.s3 import ACCESS, BUCKET, SECRET, S3Server, s3_server
+
+from moorage.audit.recording import Message, read
+
+
+@pytest.fixture
+def s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+def audit(s3: S3Server, spool: Path, **changed: Any) -> dict[str, Any]:
+    spool.mkdir(exist_ok=True)
+    bucket = {
+        "local": str(spool),
+        "accessKey": ACCESS,
+        "secretKey": SECRET,
+        "bucket": BUCKET,
+        "region": "us-east-1",
+        "endpoint": s3.endpoint,
+        "pathStyleAccess": True,
+        "metadata": {"ip": True, "username": True},
+        **changed,
+    }
+    return {"enable": True, "format": "binary", "storage": "s3", "s3": bucket, "intercept": {"stdout": True}}
+
+
+def with_output(s3: S3Server, text: bytes) -> list[str]:
+    """The names of recordings in the bucket in which `text` was shown."""
+
+    def shows(data: bytes) -> bool:
+        shown = [one.payload["data"] for one in read([data]) if isinstance(one, Message) and one.number == 500]
+        return text in b"".join(shown)
+
+    return [name for name, data in s3.objects().items() if shows(data)]
+
+
+def test_recordings_are_uploaded_whole_with_their_metadata_and_leave_the_spool(
+    s3: S3Server, serve: Serve, tmp_path: Path
+) -> None:
+    place = serve("sandbox", audit=audit(s3, tmp_path / "spool"))
+    assert place.user.run("echo small").stdout == b"small\n"
+    large = place.user.run("head -c 12000000 /dev/urandom; echo the end")
+    assert large.returncode == 0
+    until(lambda: bool(with_output(s3, b"small\n") and with_output(s3, b"the end\n")), "both are there", seconds=30)
+    until(lambda: not list((tmp_path / "spool").iterdir()), "the spool is empty", seconds=15)
+    [name] = with_output(s3, b"small\n")
+    metadata = s3.metadata(name)
+    assert {key: metadata[key] for key in ("authenticated", "country", "username", "ip")} == {
+        "authenticated": "true",
+        "country": "XX",
+        "username": place.user.user,
+        "ip": "127.0.0.1",
+    }
+    environment = {
+        **os.environ,
+        "AWS_ACCESS_KEY_ID": ACCESS,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+    }
+    command = [str(MOORAGE), "audit", "ls", "--json", "--logins", "--endpoint", s3.endpoint, f"s3://{BUCKET}"]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=40, check=True)
+    listed = {one["name"]: one for one in map(json.loads, done.stdout.splitlines())}
+    assert len(listed) == 2
+    assert {one["state"] for one in listed.values()} == {"complete"}
+    assert max(one["bytes_out"] for one in listed.values()) == 12_000_000 + len("the end\n")
+
+
+def test_the_environment_may_have_the_credentials(
+    s3: S3Server, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"ACCESS_KEY_ID": ACCESS, "SECRET_ACCESS_KEY": SECRET, "REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    place = serve("sandbox", audit=audit(s3, tmp_path / "spool", accessKey="", secretKey="", region=""))
+    assert place.user.run("echo by the environment").returncode == 0
+    until(lambda: bool(with_output(s3, b"by the environment\n")), "it is uploaded", seconds=30)
+
+
+def test_an_outage_and_a_restart_in_the_middle_lose_nothing(s3: S3Server, serve: Serve, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    place = serve("sandbox", audit=audit(s3, spool))
+    s3.stop()
+    assert place.user.run("echo while it is away").returncode == 0
+
+    def failures() -> int:
+        return [record["code"] for record in place.server.records()].count("AUDIT_S3_SINGLE_UPLOAD_FAILED")
+
+    until(lambda: failures() >= 1, "the outage is noticed", seconds=30)
+    assert place.user.run("echo still serving").stdout == b"still serving\n"
+    place.server.process.kill()
+    place.server.wait()
+    s3.start()
+    place.server.start()
+    until(lambda: bool(with_output(s3, b"while it is away\n")), "the first is uploaded", seconds=30)
+    until(lambda: bool(with_output(s3, b"still serving\n")), "the second is uploaded", seconds=30)
+
+
+def test_wrong_credentials_and_a_missing_bucket_are_told_and_keep_the_recording(
+    s3: S3Server, serve: Serve, tmp_path: Path
+) -> None:
+    for number, changed in enumerate(({"secretKey": "wrong-c4n4rybird"}, {"bucket": "nobody-has-it"})):
+        spool = tmp_path / f"spool{number}"
+        place = serve("sandbox", audit=audit(s3, spool, **changed))
+        assert place.user.run("echo kept").stdout == b"kept\n"
+
+        def told() -> bool:
+            return "AUDIT_S3_SINGLE_UPLOAD_FAILED" in {record["code"] for record in place.server.records()}  # noqa: B023
+
+        until(told, "the failure is told", seconds=30)
+        assert [path for path in spool.iterdir() if b"ContainerSSH" in path.read_bytes()]
+        place.server.process.kill()
+        place.server.wait()
+    assert s3.objects() == {}
