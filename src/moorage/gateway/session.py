@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from moorage.codes import Code
 from moorage.errors import BackendError, Failure, Refused
@@ -16,6 +16,8 @@ from moorage.gateway.recording import ProgramTap
 
 if TYPE_CHECKING:
     from moorage.gateway.connection import Connection
+
+T = TypeVar("T")
 
 
 class Session:
@@ -131,7 +133,7 @@ class Session:
             if self._policy is not None:
                 program = self._policy.program(program)
             guest = await self._connection.guest(progress)
-            process = await guest.start(program, receiver if tap is None else tap)
+            process = await self._explained(guest.start(program, receiver if tap is None else tap))
             self._process = process if tap is None else tap.of(process)
         except Refused as refused:
             self._is_started = False
@@ -151,7 +153,7 @@ class Session:
         assert self._process is not None
         status = None
         try:
-            status = await self._process.wait()
+            status = await self._explained(self._process.wait())
         except asyncio.CancelledError:
             raise
         except BackendError:
@@ -159,6 +161,18 @@ class Session:
             raise
         self._connection.emit(events.ProgramExited(channel=self.channel, status=status))
         return status
+
+    async def _explained(self, asked: Awaitable[T]) -> T:
+        """What the guest answers; its failures are logged, since the user is told to refer to the log."""
+        try:
+            return await asked
+        except Refused:
+            raise
+        except Failure as failure:
+            if not self._is_closed:
+                cause = str(failure.__cause__ or "")
+                self._connection.log.warning(str(failure), code=failure.code, channelId=self.channel, cause=cause)
+            raise
 
     def output_begun(self) -> None:
         """The first byte of the program's output is on its way to the client."""

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
+import structlog.testing
 
+from moorage.codes import Code
 from moorage.config import AppConfig, load_text
 from moorage.errors import AuthError, BackendError, ConfigError, Refused
 from moorage.gateway import events
@@ -477,6 +479,21 @@ async def test_a_lost_guest_ends_its_connection_with_a_reference(world: World) -
     world.backend.guests[0].end.set_result(RuntimeError("killed"))
     await until(lambda: world.texts)
     assert world.texts == ["The environment has ended (reference 0123456789ab)."]
+
+
+@pytest.mark.parametrize("is_closed", [False, True], ids=["wanted", "hung up"])
+async def test_a_program_that_is_lost_is_explained_in_the_log_even_if_the_client_leaves_first(
+    world: World, is_closed: bool
+) -> None:
+    connection = await world.login()
+    session = await connection.open_session()
+    await session.start(ProgramKind.SHELL, b"", None, None)  # type: ignore[arg-type]
+    if is_closed:
+        session.closed()
+    world.backend.guests[0].processes[0].exit.set_exception(BackendError("torn off", code=Code.GUEST_LOST))
+    with structlog.testing.capture_logs() as logged, pytest.raises(BackendError):
+        await session.wait()
+    assert [(line["event"], line["code"]) for line in logged] == [("torn off", Code.GUEST_LOST)] * (not is_closed)
 
 
 async def test_waiting_sessions_hear_what_is_going_on(world: World) -> None:
