@@ -55,7 +55,7 @@ format: $(V)/.dev  ## Let the tools mend what they can
 	@go=$$PWD/scripts/go; cd guest && "$$("$$go" env GOROOT)/bin/gofmt" -w .
 
 references: $(V)/.dev  ## Write the pages of docs/reference/ that are made from the source
-	@for page in config.reference:config metrics:metrics codes:codes; do \
+	@for page in config.reference:config metrics:metrics codes:codes audit.stream.kinds:events; do \
 	  $(BIN)/python -m moorage.$${page%:*} >$(V)/page.md && cp $(V)/page.md docs/reference/$${page#*:}.md; done
 
 go-test: $(V)/bin/python  ## The agent's own tests

@@ -13,6 +13,7 @@ import structlog
 
 from moorage import log
 from moorage.audit.recorder import recorder
+from moorage.audit.stream.service import EventStream
 from moorage.auth.chain import AuthChain
 from moorage.auth.configserver import config_source
 from moorage.auth.observer import HookMetrics
@@ -68,7 +69,12 @@ class SshService:
             instance=state.instance,
             observer=partial(RequestMetrics, metrics) if metrics else None,
         )
-        self._recorder = recorder(config.audit, country=self._country)
+        self._events: EventStream | None = None
+        if config.audit.events:
+            self._events = EventStream(config.audit.events, country=self._country, metrics=metrics)
+            listeners = (self._events.listener, *listeners)
+        files_of = self._events.files if self._events is not None else None
+        self._recorder = recorder(config.audit, country=self._country, files_of=files_of)
         self._authenticator = AuthChain(config, observer=observer)
         self._source = config_source(config, observer=observer)
         self._gateway = Gateway(
@@ -87,6 +93,8 @@ class SshService:
 
     async def start(self) -> None:
         """Listen."""
+        if self._events is not None:
+            await self._events.start()
         if self._recorder is not None:
             await self._recorder.start()
         await self._backends.start(self._config)
@@ -132,6 +140,8 @@ class SshService:
         await self._server.stop()
         if self._recorder is not None:
             await self._recorder.stop()
+        if self._events is not None:
+            await self._events.stop()
         await self._authenticator.close()
         await self._source.close()
         await self._backends.close()

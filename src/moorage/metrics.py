@@ -215,6 +215,13 @@ FORWARDED_BYTES: Final = Definition(
     "bytes",
     ("direction",),
 )
+EVENTS_SENT: Final = Definition(
+    "moorage_events_sent_total", Kind.COUNTER, "Events that a sink has taken", "", ("sink",)
+)
+EVENTS_LOST: Final = Definition(
+    "moorage_events_lost_total", Kind.COUNTER, "Events that a sink never got, for want of room", "", ("sink",)
+)
+EVENTS_WAITING: Final = Definition("moorage_events_waiting", Kind.GAUGE, "Events that wait for a sink", "", ("sink",))
 BUILD: Final = Definition("moorage_build_info", Kind.GAUGE, "Always 1; the version that runs", "", ("version",))
 
 DEFINITIONS: Final = (
@@ -246,6 +253,9 @@ DEFINITIONS: Final = (
     FORWARDS,
     FORWARDS_OPEN,
     FORWARDED_BYTES,
+    EVENTS_SENT,
+    EVENTS_LOST,
+    EVENTS_WAITING,
     BUILD,
 )
 """All metrics of ours, in the order in which they are shown."""
@@ -381,6 +391,7 @@ Labels:
 - `request`: what the backend was asked for, or the SSH request that was refused.
 - `kind`: of programs `shell`, `exec` or `subsystem`; of forwards `dial` (`-L`, `-D`, `-W`) or `listen` (`-R`, X11,
   ssh-agent).
+- `sink`: the number of the entry in `audit.events`, from 0, and what it is, such as `0:webhook`.
 - `direction`: `sent` to the guest or `received` from it.
 
 A connection counts as one handshake: as successful when its guest is open, as failed when it ends before that, whatever

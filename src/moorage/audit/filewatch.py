@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from moorage.audit import scp
 from moorage.audit.codec import Entry
@@ -12,12 +12,16 @@ from moorage.audit.scp import ScpListener
 from moorage.audit.sftp import SftpListener
 from moorage.audit.transfers import FILE, Fact, Keep, Listener, StdinListener
 
+Seen = Callable[[Fact, float, int], None]
+
 
 class FileWatch:
     """Turns the messages of a connection into themselves, with what is to be told of files among them."""
 
-    def __init__(self, keep: Keep) -> None:
+    def __init__(self, keep: Keep, seen: Seen | None = None) -> None:
+        """`seen` is told of each fact too, with when it was, in seconds since the epoch, and its channel."""
         self._keep = keep
+        self._seen = seen
         self._listeners: dict[int, Listener] = {}
         self._terminals: set[int] = set()
 
@@ -67,5 +71,7 @@ class FileWatch:
 
     def _told(self, facts: Iterable[Fact], entry: Entry, channel: int) -> Iterator[Entry]:
         for fact in facts:
+            if self._seen is not None:
+                self._seen(fact, entry.timestamp / 1e9, channel)
             payload = json.dumps(fact.as_json(), ensure_ascii=False).encode("utf-8", "replace")
             yield Entry(400, entry.timestamp, {"requestId": 0, "requestType": FILE, "payload": payload}, channel)

@@ -29,7 +29,7 @@ from moorage.audit.entries import GAP, Entries
 from moorage.audit.filestorage import FileStorage, RecordingFile
 from moorage.audit.filewatch import FileWatch
 from moorage.audit.recovery import close
-from moorage.audit.transfers import Keep
+from moorage.audit.transfers import Fact, Keep
 from moorage.audit.uploads import Uploads
 from moorage.codes import Code
 from moorage.config import read_pem
@@ -66,6 +66,19 @@ _LAST_TRIES: Final = 3
 _THREADS: Final = 4
 
 _T = TypeVar("_T")
+
+
+class FileEvents(Protocol):
+    """Hears of the files of one connection, besides its recording."""
+
+    def logged_in(self, username: str) -> None:
+        """The connection has a user."""
+
+    def seen(self, fact: Fact, at: float, channel: int) -> None:
+        """Something was done with a file; called by threads, by one at a time."""
+
+
+FilesOf = Callable[[ConnectionId, Address], FileEvents]
 
 
 class Lines(Protocol):
@@ -113,12 +126,14 @@ class AuditRecorder:
         country: Country = no_country,
         key: Any | None = None,
         uploads: Uploads | None = None,
+        files_of: FilesOf | None = None,
         clock: Callable[[], int] = time.time_ns,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._config = config
         self._key = key
         self._uploads = uploads
+        self._files_of = files_of
         self.now = clock
         self.sleep = sleep
         self._storage = storage
@@ -166,7 +181,6 @@ class AuditRecorder:
 
     def record(self, connection_id: ConnectionId, peer: Address, end: Callable[[str], None]) -> AuditRecording | None:
         """See `Recorder.record`."""
-        del peer
         on_failure = self._config.on_failure
         if self._failing and on_failure != "continue":
             raise _refused("recordings cannot be written")
@@ -185,7 +199,8 @@ class AuditRecorder:
         lines: Lines = AsciicastPacker() if self._config.format == "asciinema" else Binary(connection_id, self._key)
         recording = AuditRecording(self, file, lines, Entries(self._country), end if on_failure == "end" else None)
         if self.wanted.files:
-            recording.files = FileWatch(self._keep)
+            told = recording.file_events = self._files_of(connection_id, peer) if self._files_of is not None else None
+            recording.files = FileWatch(self._keep, None if told is None else told.seen)
         recording.log = self.log.bind(connectionId=connection_id)
         task = asyncio.create_task(recording.run(), name=f"audit/{connection_id}")
         self._open[recording] = task
@@ -231,6 +246,7 @@ class AuditRecording:
         self.wanted = recorder.wanted
         self.log = recorder.log
         self.files: FileWatch | None = None
+        self.file_events: FileEvents | None = None
         self._recorder = recorder
         self._kept = (recorder.wanted.stdin, recorder.wanted.stdout, recorder.wanted.stderr)
         self._file = file
@@ -260,6 +276,8 @@ class AuditRecording:
     def heard(self, event: events.Event) -> None:
         for entry in self._entries.of(event):
             self._add(entry)
+        if isinstance(event, events.LoginAccepted) and self.file_events is not None:
+            self.file_events.logged_in(event.login.username)
         if isinstance(event, events.ConnectionClosed):
             self._is_over = True
             self._something.set()
@@ -419,16 +437,17 @@ def _size(entry: Entry) -> int:
     return _ENTRY + (len(entry.payload["data"]) if entry.number == 500 else 0)
 
 
-def recorder(config: AuditConfig, *, country: Country = no_country) -> AuditRecorder | None:
+def recorder(
+    config: AuditConfig, *, country: Country = no_country, files_of: FilesOf | None = None
+) -> AuditRecorder | None:
     """The recorder that `config` asks for; None if nothing is to be recorded."""
-    if not config.enable or config.format == "none" or config.storage == "none":
+    if not config.is_recording:
         return None
     is_s3 = config.storage == "s3"
     storage = FileStorage(Path(config.s3.local if is_s3 else config.file.directory), sync_each=config.file.sync)
     uploads = Uploads(config.s3) if is_s3 else None
-    return AuditRecorder(
-        config, storage, country=country, uploads=uploads, key=_signing_key(config.signing_key.get_secret_value())
-    )
+    key = _signing_key(config.signing_key.get_secret_value())
+    return AuditRecorder(config, storage, country=country, uploads=uploads, key=key, files_of=files_of)
 
 
 def _signing_key(setting: str) -> Any | None:

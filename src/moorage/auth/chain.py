@@ -18,7 +18,6 @@ from moorage.auth.contract import (
     TicketProvider,
 )
 from moorage.auth.honeypot import Honeypot
-from moorage.auth.hook import endpoint_of
 from moorage.auth.local import LocalProviders
 from moorage.auth.questions import PasswordQuestion
 from moorage.auth.users import UsersAuthenticator
@@ -26,6 +25,7 @@ from moorage.auth.usersfile import parse_methods
 from moorage.auth.webhook import Webhook
 from moorage.codes import Code
 from moorage.config import AppConfig
+from moorage.config.clients import endpoint_of
 from moorage.config.sections.auth import KerberosConfig, WebhookConfig
 from moorage.errors import AuthError, ConfigError
 from moorage.gateway.contract import Ask, TicketExchange

@@ -12,9 +12,10 @@ import structlog
 
 from moorage.auth import wire
 from moorage.auth.contract import HookKind, HookObserver
-from moorage.auth.hook import Hook, endpoint_of
+from moorage.auth.hook import Hook
 from moorage.codes import Code
 from moorage.config import AppConfig, overlay
+from moorage.config.clients import endpoint_of
 from moorage.errors import ConfigError
 from moorage.gateway.contract import ConfigSource
 from moorage.gateway.model import Attempt, Verdict

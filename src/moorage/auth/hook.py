@@ -19,10 +19,9 @@ import structlog
 from moorage.auth.contract import HookKind, HookObserver, Unobserved
 from moorage.auth.wire import WrongAnswer
 from moorage.codes import Code
-from moorage.config.sections.http import HookConfig, HTTPClientConfig
 from moorage.errors import AuthError
 from moorage.gateway.model import Attempt
-from moorage.net.http import Answer, CallError, Endpoint, NotJson, WebClient, parse_json
+from moorage.net.http import Answer, CallError, NotJson, WebClient, parse_json
 from moorage.webhook.signature import HEADER, sign
 
 FIRST_PAUSE: Final = 0.5
@@ -30,22 +29,6 @@ LONGEST_PAUSE: Final = 10.0
 
 _T = TypeVar("_T")
 _USER_TEXT: Final = "The login service could not be reached."
-
-
-def endpoint_of(block: HTTPClientConfig) -> Endpoint:
-    """The endpoint that a block of the configuration describes."""
-    return Endpoint(
-        url=block.url,
-        timeout=block.timeout,
-        allow_redirects=block.allow_redirects,
-        cacert=block.cacert,
-        cert=block.cert,
-        key=block.key.get_secret_value(),
-        tls_version=block.tls_version,
-        curves=block.curves,
-        cipher=block.cipher,
-        proxied=isinstance(block, HookConfig) and block.proxy_from_environment,
-    )
 
 
 def pauses() -> Iterator[float]:

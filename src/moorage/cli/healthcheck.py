@@ -34,8 +34,8 @@ def command(path: Path) -> None:
     import logging
 
     from moorage import log
-    from moorage.auth.hook import endpoint_of
     from moorage.codes import Code
+    from moorage.config.clients import endpoint_of
     from moorage.net.http import CallError, WebClient
 
     log.configure(level="error", format="text", destination=log.Destination(stream=sys.stderr))

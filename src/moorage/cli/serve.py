@@ -12,7 +12,7 @@ from moorage.cli._loading import config_option, loaded
 
 if TYPE_CHECKING:
     from moorage.config import AppConfig
-    from moorage.config.sections.log import LogConfig, SyslogConfig
+    from moorage.config.sections.log import LogConfig
     from moorage.log import Target
 
 
@@ -59,10 +59,11 @@ def command(path: Path) -> None:
 
 def _open_log(config: AppConfig) -> Target:
     from moorage import log
+    from moorage.config.clients import syslog_of
 
     settings = config.log
     try:
-        target = _syslog(settings.syslog) if settings.destination == "syslog" else _stream(settings)
+        target = syslog_of(settings.syslog) if settings.destination == "syslog" else _stream(settings)
     except OSError as error:
         where, key = {
             "syslog": (f"syslog at {settings.syslog.destination}", "log.syslog.destination"),
@@ -78,20 +79,3 @@ def _stream(settings: LogConfig) -> Target:
     from moorage import log
 
     return log.Destination(Path(settings.file) if settings.destination == "file" else None)
-
-
-def _syslog(settings: SyslogConfig) -> Target:
-    from moorage.config import read_pem
-    from moorage.config.sections.names import SYSLOG_FACILITIES
-    from moorage.net.tls import client_context
-    from moorage.syslog import Syslog, Where
-
-    is_tls = Where.parse(settings.destination).transport == "tls"
-    return Syslog(
-        settings.destination,
-        facility=SYSLOG_FACILITIES.index(settings.facility),
-        tag=settings.tag,
-        with_pid=settings.pid,
-        is_rfc_5424=settings.format == "rfc5424" if settings.format else None,
-        tls=client_context(ca=read_pem(settings.cacert) if settings.cacert else "") if is_tls else None,
-    )

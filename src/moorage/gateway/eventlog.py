@@ -93,7 +93,7 @@ def log_events(connection_id: ConnectionId, peer: Address) -> events.Listener:
                     code=Code.SSH_FORWARD_OPENED,
                     forwardId=event.forward,
                     listenerId=event.listener,
-                    target=_shown(event.target),
+                    target=shown(event.target),
                     peer=str(event.peer or ""),
                 )
             case events.ForwardClosed():
@@ -106,21 +106,21 @@ def log_events(connection_id: ConnectionId, peer: Address) -> events.Listener:
                 )
             case events.ForwardRefused():
                 log.debug(
-                    "A connection was not forwarded", code=event.code, target=_shown(event.target), reason=event.reason
+                    "A connection was not forwarded", code=event.code, target=shown(event.target), reason=event.reason
                 )
             case events.ListenerOpened():
                 log.debug(
                     "The guest listens for the client",
                     code=Code.SSH_LISTENER_OPENED,
                     listenerId=event.listener,
-                    target=_shown(event.spec),
+                    target=shown(event.spec),
                     port=event.port,
                 )
             case events.ListenerRefused():
                 log.debug(
                     "The guest does not listen for the client",
                     code=event.code,
-                    target=_shown(event.spec),
+                    target=shown(event.spec),
                     reason=event.reason,
                 )
             case events.ListenerClosed():
@@ -144,7 +144,8 @@ def key_fingerprint(key: str) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
-def _shown(spec: ListenSpec) -> str:
+def shown(spec: ListenSpec) -> str:
+    """Where something connects to or listens, for people."""
     match spec:
         case TcpTarget(host, port):
             return f"{host}:{port}"

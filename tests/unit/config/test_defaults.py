@@ -213,6 +213,7 @@ DEFAULTS: dict[str, Any] = {
         "file": {"directory": "/var/log/audit", "sync": False},
         "onFailure": "refuse",
         "signingKey": "",
+        "events": [],
         "capture": {"directory": "", "limit": "64Mi"},
         "s3": {
             "local": "/var/lib/audit",

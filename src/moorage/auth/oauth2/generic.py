@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from moorage.auth.hook import endpoint_of
 from moorage.auth.oauth2.calls import challenge, post, with_query
 from moorage.auth.oauth2.contract import Denied, DeviceGrant, Identity, Secrets, Tokens, TransientError
 from moorage.auth.oauth2.oidc import read_tokens
 from moorage.codes import Code
+from moorage.config.clients import endpoint_of
 from moorage.config.sections.oauth2 import OAuth2Config
 from moorage.errors import AuthError
 from moorage.gateway.model import Metadata, TextValue

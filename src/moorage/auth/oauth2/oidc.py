@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import structlog
 
-from moorage.auth.hook import endpoint_of
 from moorage.auth.oauth2.calls import (
     Fields,
     challenge,
@@ -26,6 +25,7 @@ from moorage.auth.oauth2.device import DEFAULT_INTERVAL
 from moorage.auth.oauth2.discovery import Discovery
 from moorage.auth.oauth2.idtoken import Expected, verified_claims
 from moorage.codes import Code
+from moorage.config.clients import endpoint_of
 from moorage.config.sections.oauth2 import OAuth2Config
 from moorage.errors import AuthError
 from moorage.gateway.model import Metadata, TextValue

@@ -1,4 +1,4 @@
-"""``audit``: recordings of what went through a connection."""
+"""``audit``: recordings of what went through a connection, and where its events go."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr
 
 from moorage.config.disk import Disk, is_inline_pem
 from moorage.config.section import AtLeast, Finding, OneOf, PrivateKey, Section, Size, Within, under
+from moorage.config.sections.events import EventSinkConfig
 
 _UINT = Within(0, 2**63 - 1)
 
@@ -120,7 +121,7 @@ class AuditCaptureConfig(Section):
 
 
 class AuditConfig(Section):
-    """Recordings; checked only if `enable` is on."""
+    """Recordings, checked only if `enable` is on, and the places where events go, with or without recordings."""
 
     enable: bool = False
     """Switches recording on."""
@@ -151,7 +152,16 @@ class AuditConfig(Section):
     capture: AuditCaptureConfig = Field(default_factory=AuditCaptureConfig)
     """Files that were uploaded, kept. An addition."""
 
+    events: tuple[EventSinkConfig, ...] = ()
+    """Where events go as they happen, one JSON object each: who has connected, logged in, run what, moved which files.
+    Works without recordings too, but for `file` events and `passwords`. An addition."""
+
     def problems(self, disk: Disk) -> Iterator[Finding]:
+        for index, sink in enumerate(self.events):
+            yield from under("events", under(index, sink.problems(disk)))
+            if sink.passwords and not (self.is_recording and self.intercept.passwords):
+                mend = "switch on audit.enable and audit.intercept.passwords, or leave it out"
+                yield Finding(("events", index, "passwords"), "has no effect where passwords are not recorded", mend)
         if not self.enable:
             return
         if self.capture.directory:
@@ -166,3 +176,12 @@ class AuditConfig(Section):
             yield Finding(("file", "directory"), wrong)
         if self.storage == "s3":
             yield from under("s3", self.s3.problems(disk))
+
+    def warnings(self) -> Iterator[Finding]:
+        for index, sink in enumerate(self.events):
+            yield from under("events", under(index, sink.warnings()))
+
+    @property
+    def is_recording(self) -> bool:
+        """True if connections are recorded."""
+        return self.enable and self.format != "none" and self.storage != "none"

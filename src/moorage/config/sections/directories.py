@@ -31,10 +31,10 @@ class AuthorizedKeysConfig(Section):
 
 
 class PluginConfig(Section):
-    """An authenticator that another package brings. An addition."""
+    """A part that another package brings. An addition."""
 
     name: str = ""
-    """Its name in the entry point group `moorage.authenticators`."""
+    """Its name in the entry point group `moorage.authenticators`, or for events `moorage.audit_sinks`."""
 
     settings: tuple[str, ...] = ()
     """What it is told, each as `key=value`. Not a place for secrets: name a file that holds them."""
@@ -42,7 +42,7 @@ class PluginConfig(Section):
     def problems(self, disk: Disk) -> Iterator[Finding]:
         yield from super().problems(disk)
         if not self.name:
-            yield Finding(("name",), "is required for the method plugin")
+            yield Finding(("name",), "is required for a plugin")
         for index, entry in enumerate(self.settings):
             if not entry.partition("=")[1]:
                 yield Finding(("settings", index), f"{shown(entry)} cannot be read", "write key=value")

@@ -126,8 +126,7 @@ class HookConfig(HTTPClientConfig):
 
     def problems(self, disk: Disk) -> Iterator[Finding]:
         yield from super().problems(disk)
-        if 0 < len(self.secret.get_secret_value()) < SHORTEST_SECRET:
-            yield Finding(("secret",), f"has less than {SHORTEST_SECRET} characters", "openssl rand -hex 32 makes one")
+        yield from secret_problems(self.secret)
 
 
 class HTTPServerConfig(TLSConfig):
@@ -179,6 +178,12 @@ def url_problems(key: str, url: str) -> Iterator[Finding]:
         yield Finding((key,), "the URL is not http or https", mend)
     elif not parts.hostname or not port_is_fine or any(c.isspace() or not c.isprintable() for c in url):
         yield Finding((key,), "invalid URL", mend)
+
+
+def secret_problems(secret: SecretStr) -> Iterator[Finding]:
+    """What is wrong with a secret that signs requests; none is fine."""
+    if 0 < len(secret.get_secret_value()) < SHORTEST_SECRET:
+        yield Finding(("secret",), f"has less than {SHORTEST_SECRET} characters", "openssl rand -hex 32 makes one")
 
 
 def pair_problems(disk: Disk, cert: str, key: SecretStr) -> Iterator[Finding]:

@@ -1,0 +1,1 @@
+"""Facts about connections as they happen, one JSON object each, for whoever watches: files, syslog, webhooks."""
