@@ -91,6 +91,63 @@ def test_the_environment_may_have_the_credentials(
     until(lambda: bool(with_output(s3, b"by the environment\n")), "it is uploaded", seconds=30)
 
 
+def test_a_file_may_have_the_credentials_and_change(s3: S3Server, serve: Serve, tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials"
+    form = "[audit]\naws_access_key_id = {}\naws_secret_access_key = {}\n"
+    credentials.write_text(form.format(ACCESS, "wrong-c4n4rybird"))
+    by_file = {"accessKey": "", "secretKey": "", "credentialsFile": str(credentials), "profile": "audit"}
+    place = serve("sandbox", audit=audit(s3, tmp_path / "spool", **by_file))
+    assert place.user.run("echo by a file").returncode == 0
+
+    def told() -> bool:
+        return "AUDIT_S3_SINGLE_UPLOAD_FAILED" in {record["code"] for record in place.server.records()}
+
+    until(told, "the failure is told", seconds=30)
+    credentials.write_text(form.format(ACCESS, SECRET))
+    until(lambda: bool(with_output(s3, b"by a file\n")), "it is uploaded", seconds=60)
+    listed = subprocess.run(
+        [str(MOORAGE), "audit", "ls", "--json", "--logins", "--config", str(place.server.config_file)],
+        capture_output=True,
+        timeout=40,
+        check=True,
+    )
+    assert [json.loads(line)["state"] for line in listed.stdout.splitlines()] == ["complete"]
+
+
+def test_a_recording_may_stay_here_too_and_goes_when_it_is_old(s3: S3Server, serve: Serve, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    old = kept / ("0" * 32)
+    old.write_bytes(b"old")
+    os.utime(old, (0, 0))
+    settings = audit(s3, tmp_path / "spool", keep=str(kept))
+    place = serve("sandbox", audit={**settings, "retention": {"age": "24h"}})
+    until(lambda: not old.exists(), "what is old is gone")
+    assert place.user.run("echo in both places").returncode == 0
+    until(lambda: bool(with_output(s3, b"in both places\n")), "it is uploaded", seconds=30)
+    [name] = with_output(s3, b"in both places\n")
+    until((kept / name).exists, "it is here too")
+    assert (kept / name).read_bytes() == s3.objects()[name]
+    until(lambda: not list((tmp_path / "spool").iterdir()), "the spool is empty", seconds=15)
+
+
+def test_a_spool_that_is_full_refuses_until_there_is_room(s3: S3Server, serve: Serve, tmp_path: Path) -> None:
+    place = serve("sandbox", audit=audit(s3, tmp_path / "spool", spoolLimit=100_000))
+    s3.stop()
+    assert place.user.run("head -c 200000 /dev/urandom").returncode == 0
+
+    def said(code: str, what: str) -> bool:
+        return any(record["code"] == code and what in record["message"] for record in place.server.records())
+
+    until(lambda: said("AUDIT_STORAGE_FAILED", "wait for their upload"), "the spool is full")
+    refused = place.user.run("echo in")
+    assert refused.returncode == 255
+    assert refused.stdout == b""
+    s3.start()
+    until(lambda: said("AUDIT_STORAGE_WORKS", "room"), "there is room again", seconds=40)
+    assert place.user.run("echo in").stdout == b"in\n"
+
+
 def test_an_outage_and_a_restart_in_the_middle_lose_nothing(s3: S3Server, serve: Serve, tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     place = serve("sandbox", audit=audit(s3, spool))

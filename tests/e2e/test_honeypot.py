@@ -8,6 +8,7 @@ import json
 import re
 import socket
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,8 @@ class Trap:
         config["auth"]["honeypot"]["delay"] = "1ms"
         config["audit"]["file"]["directory"] = str(self.recordings)
         config["audit"]["capture"]["directory"] = str(self.captured)
+        self.events = directory / "events.jsonl"
+        config["audit"]["events"][0]["file"] = str(self.events)
         self.server = Server(directory / "server", config)
 
     def report(self, *options: str) -> str:
@@ -116,6 +119,18 @@ def test_an_attacker_is_let_in_recorded_and_held_fast(trap: Trap, tmp_path: Path
     assert {path.name for path in trap.captured.iterdir()} == {digest, hashlib.sha256(encoded).hexdigest()}
     assert (trap.captured / digest).read_bytes() == MALWARE
     assert (trap.captured / digest).stat().st_mode & 0o111 == 0
+
+    events = [json.loads(line) for line in trap.events.read_text().splitlines()]
+    tried = [
+        (one["username"], one["password"]) for one in events if one["event"].startswith("auth.") and "password" in one
+    ]
+    assert Counter(tried) == {("root", "123456"): 8, ("root", "root"): 2, ("root", "toor"): 1, ("admin", "admin"): 1}
+    seen = [one for one in events if one["event"] == "file.seen" and one["operation"] in {"upload", "stdin"}]
+    assert {one["sha256"] for one in seen if one["size"]} == {digest, hashlib.sha256(encoded).hexdigest()}
+    assert {
+        one["hassh"] for one in events if one["event"] == "connection.identified" and "OpenSSH" in one["version"]
+    } == {hassh}
+    assert [one["target"] for one in events if one["event"] == "forward.refused"] == [f"127.0.0.1:{port}"]
 
     text = trap.report()
     assert "13 attempts to log in, 9 logins" in text

@@ -29,6 +29,7 @@ from moorage.audit.entries import GAP, Entries
 from moorage.audit.filestorage import FileStorage, RecordingFile
 from moorage.audit.filewatch import FileWatch
 from moorage.audit.recovery import close
+from moorage.audit.retention import EVERY, Retention, retention
 from moorage.audit.transfers import Fact, Keep
 from moorage.audit.uploads import Uploads
 from moorage.codes import Code
@@ -127,6 +128,7 @@ class AuditRecorder:
         key: Any | None = None,
         uploads: Uploads | None = None,
         files_of: FilesOf | None = None,
+        retention: Retention | None = None,
         clock: Callable[[], int] = time.time_ns,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -134,6 +136,8 @@ class AuditRecorder:
         self._key = key
         self._uploads = uploads
         self._files_of = files_of
+        self._retention = retention
+        self._retaining: asyncio.Task[None] | None = None
         self.now = clock
         self.sleep = sleep
         self._storage = storage
@@ -165,6 +169,8 @@ class AuditRecorder:
             self.log.warning("A recording was cut by the end of its server", code=Code.AUDIT_RECOVERED, recording=name)
         if self._uploads is not None:
             self._uploads.start()
+        if self._retention is not None:
+            self._retaining = asyncio.create_task(self._retain(self._retention), name="audit/retention")
 
     async def drain(self, timeout: float) -> None:
         """Go on: what drains is recorded."""
@@ -173,6 +179,9 @@ class AuditRecorder:
         """Finish all recordings.  Their connections have ended.  Idempotent."""
         if self._open:
             await asyncio.wait(self._open.values())
+        if self._retaining is not None:
+            self._retaining.cancel()
+            await asyncio.wait({self._retaining})
         if self._uploads is not None:
             await self._uploads.stop()
         self._threads.shutdown(wait=False)
@@ -184,6 +193,15 @@ class AuditRecorder:
         on_failure = self._config.on_failure
         if self._failing and on_failure != "continue":
             raise _refused("recordings cannot be written")
+        if self._uploads is not None and self._uploads.is_full:
+            if on_failure != "continue":
+                raise _refused("too many recordings wait for their upload")
+            self.log.error(
+                "A connection is not recorded: too many recordings wait for their upload",
+                code=Code.AUDIT_STORAGE_FAILED,
+                connectionId=connection_id,
+            )
+            return None
         try:
             file = self._storage.create(connection_id)
         except OSError as error:
@@ -206,6 +224,16 @@ class AuditRecorder:
         self._open[recording] = task
         task.add_done_callback(lambda _: self._gone(recording))
         return recording
+
+    async def _retain(self, rules: Retention) -> None:
+        while True:
+            await self.in_thread(rules.enforce)
+            await self.sleep(EVERY)
+
+    def full(self) -> None:
+        """The spool has no room: with ``onFailure: end`` nothing goes on unrecorded."""
+        for recording in tuple(self._open):
+            recording.end_connection()
 
     def finished(self, name: str) -> None:
         """A recording is complete."""
@@ -423,6 +451,10 @@ class AuditRecording:
             self._when_room, calls = [], self._when_room
             for call in calls:
                 call()  # nobody waits for a storage that does not work
+        self.end_connection()
+
+    def end_connection(self) -> None:
+        """End the connection, if that is what is to be done when it cannot be recorded."""
         if self._end is not None:
             self._end("Connections cannot be recorded.")
 
@@ -446,8 +478,12 @@ def recorder(
     is_s3 = config.storage == "s3"
     storage = FileStorage(Path(config.s3.local if is_s3 else config.file.directory), sync_each=config.file.sync)
     uploads = Uploads(config.s3) if is_s3 else None
+    rules = retention(config)
     key = _signing_key(config.signing_key.get_secret_value())
-    return AuditRecorder(config, storage, country=country, uploads=uploads, key=key, files_of=files_of)
+    made = AuditRecorder(config, storage, country=country, uploads=uploads, key=key, files_of=files_of, retention=rules)
+    if uploads is not None:
+        uploads.when_full = made.full
+    return made
 
 
 def _signing_key(setting: str) -> Any | None:

@@ -8,6 +8,7 @@ is read from the recording itself, so that nothing else need survive a crash.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import Awaitable, Callable
@@ -48,7 +49,16 @@ class Uploads:
         self._store = _store(config)
         self._slots = asyncio.Semaphore(config.parallel_uploads)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._sizes: dict[str, int] = {}
+        """Of the recordings that wait."""
+        self.when_full: Callable[[], None] = lambda: None
+        """Called when more waits than may."""
         self._log = structlog.get_logger()
+
+    @property
+    def is_full(self) -> bool:
+        """True while more waits in the spool than may."""
+        return bool(self._config.spool_limit) and sum(self._sizes.values()) > self._config.spool_limit
 
     def start(self) -> None:
         """Upload what is in the spool."""
@@ -59,8 +69,24 @@ class Uploads:
     def finished(self, name: str) -> None:
         """The recording `name` is complete in the spool: upload it some time soon.  Idempotent."""
         if name not in self._tasks:
+            self._wait_for(name)
             task = self._tasks[name] = asyncio.create_task(self._upload(name), name=f"audit/upload/{name}")
             task.add_done_callback(lambda _: self._tasks.pop(name, None))
+
+    def _wait_for(self, name: str) -> None:
+        was_full = self.is_full
+        with contextlib.suppress(OSError):
+            self._sizes[name] = (self._spool / name).stat().st_size
+        if self.is_full and not was_full:
+            text = "Too many recordings wait for their upload"
+            self._log.error(text, code=Code.AUDIT_STORAGE_FAILED, count=len(self._sizes))
+            self.when_full()
+
+    def _has_left(self, name: str) -> None:
+        was_full = self.is_full
+        self._sizes.pop(name, None)
+        if was_full and not self.is_full:
+            self._log.warning("The spool has room again", code=Code.AUDIT_STORAGE_WORKS)
 
     async def stop(self) -> None:
         """Wait a while for what is under way; what is not done then is done after the next start."""
@@ -91,6 +117,7 @@ class Uploads:
                     log.error("A recording cannot be uploaded", code=Code.AUDIT_S3_SINGLE_UPLOAD_FAILED, cause=cause)
                 else:
                     log.debug("A recording was uploaded", code=Code.AUDIT_S3_SINGLE_UPLOAD_COMPLETE)
+                    self._has_left(name)
                     return
             await self._sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -111,7 +138,10 @@ class Uploads:
             chunk_size=self._config.upload_part_size,
             max_concurrency=_PARTS_AT_ONCE,
         )
-        path.unlink()
+        if self._config.keep:
+            path.rename(Path(self._config.keep) / name)
+        else:
+            path.unlink()
 
     def _about(self, path: Path) -> dict[str, str]:
         """The object's metadata, as ContainerSSH names it."""
@@ -148,6 +178,7 @@ def _store(config: AuditS3Config) -> Any:
         region=config.region or next(filter(None, map(os.environ.get, _REGIONS)), "us-east-1"),
         access_key=config.access_key,
         secret_key=config.secret_key.get_secret_value(),
+        credentials=(config.credentials_file, config.profile) if config.credentials_file else None,
         is_path_style=config.path_style_access,
     )
     client: Any = {"allow_http": config.endpoint.startswith("http://"), "timeout": "300s", "connect_timeout": "10s"}

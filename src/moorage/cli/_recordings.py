@@ -117,6 +117,7 @@ def found(places: tuple[str, ...], config: Path | None, endpoint: str) -> list[S
             endpoint=endpoint or s3.endpoint,
             region=s3.region,
             access_key=s3.access_key,
+            credentials=(s3.credentials_file, s3.profile) if s3.credentials_file else None,
             secret_key=s3.secret_key.get_secret_value(),
             is_path_style=s3.path_style_access,
             ca=s3.cacert,

@@ -213,6 +213,7 @@ DEFAULTS: dict[str, Any] = {
         "file": {"directory": "/var/log/audit", "sync": False},
         "onFailure": "refuse",
         "signingKey": "",
+        "retention": {"age": "0s", "size": "0"},
         "events": [],
         "capture": {"directory": "", "limit": "64Mi"},
         "s3": {
@@ -227,6 +228,10 @@ DEFAULTS: dict[str, Any] = {
             "pathStyleAccess": False,
             "uploadPartSize": 5242880,
             "parallelUploads": 20,
+            "credentialsFile": "",
+            "profile": "default",
+            "spoolLimit": "0",
+            "keep": "",
             "metadata": {"ip": False, "username": False},
         },
         "intercept": {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from moorage.audit.filestorage import PART
+from moorage.audit.s3credentials import CredentialsFile
 from moorage.codes import Code
 from moorage.errors import ConfigError
 
@@ -96,6 +97,8 @@ class S3Access:
     region: str = ""
     access_key: str = ""
     secret_key: str = field(default="", repr=False)
+    credentials: tuple[str, str] | None = None
+    """A file of credentials and a section of it, instead of the keys."""
     is_path_style: bool = True
     ca: str = ""
     """PEM text of an authority to trust beside the system's."""
@@ -111,6 +114,9 @@ class S3Access:
         found: dict[str, Any] = {name: value for name, value in given.items() if value}
         if self.endpoint:
             found["virtual_hosted_style_request"] = not self.is_path_style
+        if self.credentials is not None:
+            path, profile = self.credentials
+            found["credential_provider"] = CredentialsFile(Path(path), profile)
         return found
 
 

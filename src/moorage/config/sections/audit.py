@@ -1,12 +1,13 @@
 """``audit``: recordings of what went through a connection, and where its events go."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Annotated
 
 from pydantic import Field, SecretStr
 
 from moorage.config.disk import Disk, is_inline_pem
-from moorage.config.section import AtLeast, Finding, OneOf, PrivateKey, Section, Size, Within, under
+from moorage.config.section import AtLeast, Duration, Finding, OneOf, PrivateKey, Section, Size, Within, under
 from moorage.config.sections.events import EventSinkConfig
 
 _UINT = Within(0, 2**63 - 1)
@@ -45,6 +46,13 @@ class AuditS3Config(Section):
     secret_key: SecretStr = SecretStr("")
     """The access key's secret."""
 
+    credentials_file: str = ""
+    """A file with the credentials instead, in the form of `~/.aws/credentials`; it is read again when they are needed,
+    so that they may change. An addition."""
+
+    profile: str = "default"
+    """The section of `credentialsFile`. An addition."""
+
     bucket: str = ""
     """The bucket; required."""
 
@@ -69,6 +77,14 @@ class AuditS3Config(Section):
     parallel_uploads: Annotated[int, AtLeast(1), _UINT] = 20
     """Uploads at the same time."""
 
+    spool_limit: Size = 0
+    """The most bytes of finished recordings that wait in `local`; beyond it `onFailure` decides. 0: what the disk has.
+    An addition."""
+
+    keep: str = ""
+    """A directory where each recording is kept after its upload too, on the same file system as `local`; empty:
+    nowhere. An addition."""
+
     metadata: AuditS3MetadataConfig = Field(default_factory=AuditS3MetadataConfig)
     """What is attached to a recording."""
 
@@ -81,6 +97,15 @@ class AuditS3Config(Section):
         for key, given, other in (("accessKey", self.access_key, secret), ("secretKey", secret, self.access_key)):
             if other and not given:
                 yield Finding((key,), "is missing", "give both keys, or neither to take them from the environment")
+        if self.credentials_file:
+            if self.access_key or secret:
+                yield Finding(("credentialsFile",), "is given beside accessKey and secretKey", "give one or the other")
+            elif wrong := disk.file(self.credentials_file):
+                yield Finding(("credentialsFile",), wrong)
+        if self.keep and (wrong := disk.directory(self.keep, writable=True)):
+            yield Finding(("keep",), wrong)
+        elif self.keep and self.keep.rstrip("/") == self.local.rstrip("/"):
+            yield Finding(("keep",), "is the spool itself", "name another directory")
         if self.cacert and not is_inline_pem(self.cacert):
             yield Finding(("cacert",), "is not a PEM text", "paste the certificate itself")
         yield from super().problems(disk)
@@ -120,6 +145,21 @@ class AuditCaptureConfig(Section):
     """The most bytes of one file that is kept."""
 
 
+class AuditRetentionConfig(Section):
+    """How long finished recordings, and captured files, stay in local directories. An addition."""
+
+    age: Duration = timedelta(0)
+    """What is older is removed. 0: nothing is."""
+
+    size: Size = 0
+    """The most bytes in each directory; what is beyond is removed, the oldest first. 0: no bound."""
+
+    def problems(self, disk: Disk) -> Iterator[Finding]:
+        yield from super().problems(disk)
+        if self.age < timedelta(0):
+            yield Finding(("age",), "must not be negative")
+
+
 class AuditConfig(Section):
     """Recordings, checked only if `enable` is on, and the places where events go, with or without recordings."""
 
@@ -152,6 +192,10 @@ class AuditConfig(Section):
     capture: AuditCaptureConfig = Field(default_factory=AuditCaptureConfig)
     """Files that were uploaded, kept. An addition."""
 
+    retention: AuditRetentionConfig = Field(default_factory=AuditRetentionConfig)
+    """How long recordings and captured files are kept in `file.directory`, `s3.keep` and `capture.directory`.
+    An addition."""
+
     events: tuple[EventSinkConfig, ...] = ()
     """Where events go as they happen, one JSON object each: who has connected, logged in, run what, moved which files.
     Works without recordings too, but for `file` events and `passwords`. An addition."""
@@ -170,6 +214,7 @@ class AuditConfig(Section):
             if wrong := disk.directory(self.capture.directory, writable=True):
                 yield Finding(("capture", "directory"), wrong)
         yield from super().problems(disk)
+        yield from under("retention", self.retention.problems(disk))
         if (key := self.signing_key.get_secret_value()) and (wrong := disk.private_key(key)):
             yield Finding(("signingKey",), wrong)
         if self.storage == "file" and (wrong := disk.directory(self.file.directory, writable=True)):
