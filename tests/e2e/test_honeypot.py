@@ -121,15 +121,13 @@ def test_an_attacker_is_let_in_recorded_and_held_fast(trap: Trap, tmp_path: Path
     assert (trap.captured / digest).stat().st_mode & 0o111 == 0
 
     events = [json.loads(line) for line in trap.events.read_text().splitlines()]
-    tried = [
-        (one["username"], one["password"]) for one in events if one["event"].startswith("auth.") and "password" in one
-    ]
-    assert Counter(tried) == {("root", "123456"): 8, ("root", "root"): 2, ("root", "toor"): 1, ("admin", "admin"): 1}
-    seen = [one for one in events if one["event"] == "file.seen" and one["operation"] in {"upload", "stdin"}]
-    assert {one["sha256"] for one in seen if one["size"]} == {digest, hashlib.sha256(encoded).hexdigest()}
-    assert {
-        one["hassh"] for one in events if one["event"] == "connection.identified" and "OpenSSH" in one["version"]
-    } == {hassh}
+    attempts = [one for one in events if one["event"].startswith("auth.") and "password" in one]
+    guesses = {("root", "123456"): 8, ("root", "root"): 2, ("root", "toor"): 1, ("admin", "admin"): 1}
+    assert Counter((one["username"], one["password"]) for one in attempts) == Counter(guesses)
+    uploads = [one for one in events if one["event"] == "file.seen" and one["operation"] in {"upload", "stdin"}]
+    assert {one["sha256"] for one in uploads if one["size"]} == {digest, hashlib.sha256(encoded).hexdigest()}
+    identified = [one for one in events if one["event"] == "connection.identified"]
+    assert {one["hassh"] for one in identified if "OpenSSH" in one["version"]} == {hassh}
     assert [one["target"] for one in events if one["event"] == "forward.refused"] == [f"127.0.0.1:{port}"]
 
     text = trap.report()
