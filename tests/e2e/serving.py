@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -21,12 +23,22 @@ MOORAGE = Path(sys.executable).with_name("moorage")
 CANARY: Final = "c4n4rybird"
 """Part of every secret in these tests; a log that has it, plain or encoded, has leaked."""
 
+_FIRST_PORT: Final = 20_000
+_PORTS: Final = 12_000
+"""All below what the kernel takes for outgoing connections."""
+_ports: Final = itertools.count()
+
 
 def free_port() -> int:
-    """A TCP port on the loopback that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on the loopback that nobody listened on a moment ago, and that no connection is given by chance.
+
+    Each process begins at another place, so that what runs beside it looks elsewhere.
+    """
+    while True:
+        port = _FIRST_PORT + (200 * os.getpid() + next(_ports)) % _PORTS
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def write_users(path: Path, **users: str | Path) -> Path:
