@@ -61,6 +61,49 @@ def stream(recording: list[Message], number: int) -> bytes:
     )
 
 
+def test_recordings_are_encrypted_when_they_are_finished(serve: Serve, tmp_path: Path) -> None:
+    identity = make_key(tmp_path / "auditor")
+    directory = tmp_path / "audit"
+    recipient = identity.with_suffix(".pub").read_text().strip()
+    place = serve("sandbox", audit=audit(directory, recipients=[recipient]))
+    assert place.user.run("echo for your eyes only").returncode == 0
+    command = [str(MOORAGE), "audit", "grep", "-F", "eyes only", str(directory), "--identity", str(identity)]
+
+    def found() -> bytes:
+        return subprocess.run(command, capture_output=True, timeout=40, check=False).stdout
+
+    until(lambda: not list(directory.glob("*.part")), "all are finished", seconds=15)
+    assert found().count(b"for your eyes only") >= 1
+    assert not any(b"ContainerSSH" in path.read_bytes()[:64] for path in directory.iterdir())
+    sealed = [path for path in directory.iterdir() if path.suffix == ".age"]
+    assert sealed
+    verify = [str(MOORAGE), "audit", "verify", "--identity", str(identity), str(directory)]
+    assert subprocess.run(verify, capture_output=True, timeout=40, check=False).returncode == 0
+    sealed[0].write_bytes(sealed[0].read_bytes()[:-1])
+    cut = subprocess.run(verify, capture_output=True, timeout=40, check=False)
+    assert cut.returncode == 1
+    assert b"cannot be decrypted" in cut.stderr
+
+
+def test_a_server_that_was_killed_leaves_what_the_next_encrypts(serve: Serve, tmp_path: Path) -> None:
+    identity = make_key(tmp_path / "auditor")
+    directory = tmp_path / "audit"
+    recipient = identity.with_suffix(".pub").read_text().strip()
+    place = serve("sandbox", audit=audit(directory, recipients=[recipient]))
+    client = place.user.start("echo ready; exec sleep 1000")
+    assert client.stdout is not None
+    assert client.stdout.readline() == b"ready\n"
+    until(lambda: any(b"ContainerSSH" in path.read_bytes() for path in directory.glob("*.part")), "it is being written")
+    place.server.process.kill()
+    place.server.wait()
+    client.communicate(timeout=15)
+    place.server.start()
+    until(lambda: list(directory.glob("*.age")), "it is encrypted")
+    command = [str(MOORAGE), "audit", "ls", "--json", "--logins", "--identity", str(identity), str(directory)]
+    done = subprocess.run(command, capture_output=True, timeout=40, check=True)
+    assert [json.loads(line)["state"] for line in done.stdout.splitlines()] == ["recovered"]
+
+
 def test_a_command_with_input_and_output_is_recorded(serve: Serve, backend: str, tmp_path: Path) -> None:
     place = serve(backend, audit=audit(tmp_path / "audit"))
     done = place.user.run("cat; echo err >&2; exit 3", input=b"in \xff\n")

@@ -148,6 +148,35 @@ def test_a_spool_that_is_full_refuses_until_there_is_room(s3: S3Server, serve: S
     assert place.user.run("echo in").stdout == b"in\n"
 
 
+def test_an_encrypted_recording_has_its_metadata_and_only_its_recipient_reads_it(
+    s3: S3Server, serve: Serve, tmp_path: Path
+) -> None:
+    identity = tmp_path / "identity"
+    subprocess.run(["age-keygen", "-o", identity], check=True, capture_output=True)
+    recipient = subprocess.run(
+        ["age-keygen", "-y", identity], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    place = serve("sandbox", audit={**audit(s3, tmp_path / "spool"), "recipients": [recipient]})
+    assert place.user.run("echo for your eyes only").returncode == 0
+
+    def listed(*options: str) -> subprocess.CompletedProcess[bytes]:
+        command = [str(MOORAGE), "audit", "ls", "--json", "--logins", "--config", str(place.server.config_file)]
+        return subprocess.run([*command, *options], capture_output=True, timeout=40, check=False)
+
+    def found() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in listed("--identity", str(identity)).stdout.splitlines()]
+
+    until(found, "it is uploaded", seconds=30)
+    [one] = found()
+    assert (one["state"], one["username"], one["bytes_out"]) == ("complete", place.user.user, 19)
+    assert s3.metadata(f"{one['name']}.age")["username"] == place.user.user
+    assert all(name.endswith(".age") and data.startswith(b"age-encryption") for name, data in s3.objects().items())
+    until(lambda: not list((tmp_path / "spool").iterdir()), "the spool is empty", seconds=15)
+    blind = listed()
+    assert (blind.returncode, blind.stdout) == (1, b"")
+    assert b"--identity" in blind.stderr
+
+
 def test_an_outage_and_a_restart_in_the_middle_lose_nothing(s3: S3Server, serve: Serve, tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     place = serve("sandbox", audit=audit(s3, spool))

@@ -17,6 +17,7 @@ from typing import Final
 
 import structlog
 
+from moorage.audit.encryption import SUFFIX, Encryption
 from moorage.codes import Code
 
 PART: Final = ".part"
@@ -26,9 +27,10 @@ _NAME: Final = re.compile(r"[0-9a-f]{32}")
 class RecordingFile:
     """One recording that is being written."""
 
-    def __init__(self, path: Path, *, sync_each: bool) -> None:
+    def __init__(self, path: Path, *, sync_each: bool, encryption: Encryption | None = None) -> None:
         """Create `path`, which must not be there yet.  Raises `OSError`."""
         self._path = path
+        self._encryption = encryption
         self._part = path.with_name(path.name + PART)
         self._sync_each = sync_each
         self._file = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -38,7 +40,7 @@ class RecordingFile:
     @property
     def name(self) -> str:
         """What it is called when it is finished."""
-        return self._path.name
+        return self._path.name if self._encryption is None else self._path.name + SUFFIX
 
     def write(self, data: bytes) -> None:
         """Append `data` wholly, or raise `OSError` and leave the file as it was."""
@@ -59,7 +61,10 @@ class RecordingFile:
         if self._file < 0:
             return
         os.fsync(self._file)
-        self._part.rename(self._path)
+        if self._encryption is None:
+            self._part.rename(self._path)
+        elif self._part.exists():
+            self._encryption.seal(self._part, self._path.with_name(self.name))
         _sync_directory(self._path.parent)
         self.abandon()
 
@@ -73,14 +78,15 @@ class RecordingFile:
 class FileStorage:
     """A directory of recordings."""
 
-    def __init__(self, directory: Path, *, sync_each: bool = False) -> None:
+    def __init__(self, directory: Path, *, sync_each: bool = False, encryption: Encryption | None = None) -> None:
         self.directory = directory
         self._sync_each = sync_each
+        self._encryption = encryption
         self._log = structlog.get_logger()
 
     def create(self, name: str) -> RecordingFile:
         """A new recording; raises `OSError`."""
-        return RecordingFile(self.directory / name, sync_each=self._sync_each)
+        return RecordingFile(self.directory / name, sync_each=self._sync_each, encryption=self._encryption)
 
     def recover(self, close: Callable[[Path], object] = lambda _: None) -> list[str]:
         """Let `close` close what was left behind, finish it, and say what that was.  Raises `OSError`.
@@ -101,7 +107,10 @@ class FileStorage:
                     continue
                 try:
                     close(part)
-                    part.rename(part.with_name(name))
+                    if self._encryption is None:
+                        part.rename(part.with_name(name))
+                    else:
+                        self._encryption.seal(part, part.with_name(name + SUFFIX))
                 except OSError as error:
                     self._log.error(
                         "A recording that was cut cannot be finished",

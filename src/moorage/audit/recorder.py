@@ -25,6 +25,7 @@ import structlog
 from moorage.audit.asciicast import AsciicastPacker
 from moorage.audit.chain import Chain, private_key
 from moorage.audit.codec import Entry, Packer
+from moorage.audit.encryption import Encryption
 from moorage.audit.entries import GAP, Entries
 from moorage.audit.filestorage import FileStorage, RecordingFile
 from moorage.audit.filewatch import FileWatch
@@ -476,8 +477,12 @@ def recorder(
     if not config.is_recording:
         return None
     is_s3 = config.storage == "s3"
-    storage = FileStorage(Path(config.s3.local if is_s3 else config.file.directory), sync_each=config.file.sync)
     uploads = Uploads(config.s3) if is_s3 else None
+    encryption = None
+    if config.recipients:
+        encryption = Encryption(config.recipients, about=None if uploads is None else uploads.about)
+    directory = Path(config.s3.local if is_s3 else config.file.directory)
+    storage = FileStorage(directory, sync_each=config.file.sync, encryption=encryption)
     rules = retention(config)
     key = _signing_key(config.signing_key.get_secret_value())
     made = AuditRecorder(config, storage, country=country, uploads=uploads, key=key, files_of=files_of, retention=rules)

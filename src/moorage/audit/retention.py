@@ -23,7 +23,7 @@ from moorage.config.sections.audit import AuditConfig
 EVERY: Final = 600.0
 """Seconds from one look to the next."""
 
-_OURS: Final = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
+_OURS: Final = re.compile(r"[0-9a-f]{32}(\.age)?|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from moorage.audit.encryption import ABOUT, SUFFIX
 from moorage.codes import Code
 from moorage.config.sections.audit import AuditS3Config
 from moorage.errors import ConfigError
@@ -30,7 +32,7 @@ _PARTS_AT_ONCE: Final = 4
 _READINGS: Final = 3
 """Tries of a recording that the spool's disk does not give; then it is left for the next start."""
 
-_NAME: Final = re.compile(r"[0-9a-f]{32}")
+_NAME: Final = re.compile(r"[0-9a-f]{32}(\.age)?")
 _UNSAFE: Final = re.compile(r"[^ -~]")
 
 
@@ -127,8 +129,8 @@ class Uploads:
 
         path = self._spool / name
         try:
-            about = await asyncio.to_thread(self._about, path)
-        except OSError as error:
+            about = await asyncio.to_thread(self._said_of, path)
+        except (OSError, ValueError) as error:
             raise _Unreadable(str(error)) from error
         await obstore.put_async(
             self._store,
@@ -142,9 +144,17 @@ class Uploads:
             path.rename(Path(self._config.keep) / name)
         else:
             path.unlink()
+        path.with_name(name + ABOUT).unlink(missing_ok=True)
 
-    def _about(self, path: Path) -> dict[str, str]:
-        """The object's metadata, as ContainerSSH names it."""
+    def _said_of(self, path: Path) -> Mapping[str, str]:
+        """The object's metadata; of an encrypted recording it stands beside it."""
+        if path.suffix != SUFFIX:
+            return self.about(path)
+        said: dict[str, str] = json.loads(path.with_name(path.name + ABOUT).read_bytes())
+        return said
+
+    def about(self, path: Path) -> Mapping[str, str]:
+        """What S3 is told of a recording that can be read, as ContainerSSH names it.  Raises `OSError`."""
         from moorage.audit.reading.source import FileSource
         from moorage.audit.reading.summary import summary
 

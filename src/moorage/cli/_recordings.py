@@ -57,11 +57,20 @@ class Network(click.ParamType[IPv4Network | IPv6Network]):
             self.fail("write an address, or a network such as 192.0.2.0/24", param, ctx)
 
 
+_IDENTITIES: Final = "moorage.identities"
+
+
+def _noted(context: click.Context, _: click.Parameter, files: tuple[Path, ...]) -> None:
+    context.meta[_IDENTITIES] = files
+
+
 _PLACE_OPTIONS: Final = (
     click.argument("places", nargs=-1, metavar="[PLACE]..."),
     click.option("--config", "config", type=click.Path(path_type=Path), help="The server's configuration: without a"
                  " PLACE, recordings are where it stores them, and its access to s3:// is used."),
     click.option("--endpoint", default="", metavar="URL", help="The address of an S3 server other than Amazon's."),
+    click.option("--identity", type=click.Path(path_type=Path), multiple=True, expose_value=False, callback=_noted,
+                 metavar="FILE", help="A key that opens encrypted recordings: of age, or an SSH private key."),
 )  # fmt: skip
 _FILTER_OPTIONS: Final = (
     click.option("--user", "username", default="", metavar="NAME", help="Only this user's."),
@@ -101,6 +110,7 @@ def end_quietly() -> None:
 
 def found(places: tuple[str, ...], config: Path | None, endpoint: str) -> list[Source]:
     """The recordings that are meant; ends the process where there is no such place."""
+    from moorage.audit.encryption import identities
     from moorage.audit.reading.source import S3Access, sources
     from moorage.errors import ConfigError
 
@@ -123,8 +133,9 @@ def found(places: tuple[str, ...], config: Path | None, endpoint: str) -> list[S
             ca=s3.cacert,
         )
         places = places or ((f"s3://{s3.bucket}",) if audit.storage == "s3" else (audit.file.directory,))
+    files: tuple[Path, ...] = click.get_current_context().meta.get(_IDENTITIES, ())
     try:
-        return list(sources(places, access))
+        return list(sources(places, access, [one for file in files for one in identities(file)]))
     except ConfigError as error:
         fail(str(error))
 

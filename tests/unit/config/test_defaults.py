@@ -213,6 +213,7 @@ DEFAULTS: dict[str, Any] = {
         "file": {"directory": "/var/log/audit", "sync": False},
         "onFailure": "refuse",
         "signingKey": "",
+        "recipients": [],
         "retention": {"age": "0s", "size": "0"},
         "events": [],
         "capture": {"directory": "", "limit": "64Mi"},

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from moorage.audit.encryption import SUFFIX, opened
 from moorage.audit.filestorage import PART
 from moorage.audit.s3credentials import CredentialsFile
 from moorage.codes import Code
@@ -90,6 +91,33 @@ class ObjectSource:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedSource:
+    """An encrypted recording, read with `identities`."""
+
+    sealed: Source
+    identities: Sequence[Any] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.sealed.name.removesuffix(SUFFIX)
+
+    @property
+    def place(self) -> str:
+        return self.sealed.place
+
+    @property
+    def size(self) -> int:
+        return self.sealed.size
+
+    @property
+    def is_open(self) -> bool:
+        return False
+
+    def pieces(self) -> Iterator[bytes]:
+        return opened(self.sealed.pieces(), self.identities)
+
+
+@dataclass(frozen=True, slots=True)
 class S3Access:
     """How a bucket is reached; what is empty comes from the environment, as for every S3 client."""
 
@@ -120,22 +148,20 @@ class S3Access:
         return found
 
 
-def sources(places: Iterable[str], access: S3Access) -> Iterator[Source]:
+def sources(places: Iterable[str], access: S3Access, identities: Sequence[Any] = ()) -> Iterator[Source]:
     """The recordings at `places`: files, directories with all their recordings, and ``s3://BUCKET/PREFIX``.
 
-    Raises `ConfigError` for a place that is not there.
+    Those that are encrypted are read with `identities`.  Raises `ConfigError` for a place that is not there.
     """
     for place in places:
-        if place.startswith(S3):
-            yield from _objects(place, access)
-        else:
-            yield from _files(Path(place))
+        for one in _objects(place, access) if place.startswith(S3) else _files(Path(place)):
+            yield SealedSource(one, identities) if one.name.endswith(SUFFIX) else one
 
 
 def _files(path: Path) -> Iterator[Source]:
     if path.is_dir():
         for one in sorted(path.rglob("*")):
-            is_recording = "." not in one.name or (one.suffix in {PART, CAST} and one.name.count(".") == 1)
+            is_recording = "." not in one.name or (one.suffix in {PART, CAST, SUFFIX} and one.name.count(".") == 1)
             if is_recording and one.is_file() and not one.is_symlink():
                 yield FileSource(one)
     elif path.exists():
@@ -160,7 +186,7 @@ def _objects(place: str, access: S3Access) -> Iterator[Source]:
         store: Any = S3Store(bucket, client_options=client, **access.options())
         for page in obstore.list(store, prefix or None):
             for one in page:
-                if one["size"] and "." not in one["path"].rpartition("/")[2]:
+                if one["size"] and "." not in one["path"].rpartition("/")[2].removesuffix(SUFFIX):
                     yield ObjectSource(store, one["path"], f"{S3}{bucket}/{one['path']}", one["size"])
         if prefix and "/" in prefix:
             return

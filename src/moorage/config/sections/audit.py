@@ -186,6 +186,10 @@ class AuditConfig(Section):
     """An Ed25519 private key, PEM text or path (`ssh-keygen -t ed25519` makes one), that signs each recording at its
     end. An addition."""
 
+    recipients: tuple[str, ...] = ()
+    """Who may read finished recordings: `age1…`, or SSH public keys (Ed25519, RSA). Each recording is encrypted to all
+    of them when its connection is over (`ID.age`); nobody else, this server included, can read it then. An addition."""
+
     intercept: AuditInterceptConfig = Field(default_factory=AuditInterceptConfig)
     """What is recorded besides the facts."""
 
