@@ -70,7 +70,7 @@ def test_others_do_not(tmp_path: Path, identity: Path) -> None:
 def test_of_one_that_is_cut_what_can_be_read_comes_first(tmp_path: Path, identity: Path, kept: int) -> None:
     path = sealed(tmp_path, recipient(identity))
     path.write_bytes(path.read_bytes()[:kept])
-    found = []
+    found: list[bytes] = []
     with pytest.raises(Sealed, match="cannot be decrypted"):
         found.extend(opened(pieces(path), identities(identity)))
     got = b"".join(found)
@@ -122,9 +122,7 @@ def test_a_crash_between_the_two_files_loses_nothing(tmp_path: Path, identity: P
     assert not list(tmp_path.glob("*.sealing"))
 
 
-def test_a_full_disk_leaves_the_clear_recording(
-    tmp_path: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_clear_one(tmp_path: Path, identity: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = FileStorage(tmp_path, encryption=Encryption([recipient(identity)]))
     file = storage.create("a" * 32)
     file.write(CLEAR)
