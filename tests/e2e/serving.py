@@ -120,8 +120,8 @@ class Server:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def records(self) -> list[dict[str, Any]]:
-        """The log as records; lines that are no JSON are left out."""
-        lines = [line for line in self.log().splitlines() if line.startswith("{")]
+        """The log as records; lines that are no JSON are left out, and one that is just being written."""
+        lines = [line for line in self.log().split("\n")[:-1] if line.startswith("{")]
         return [json.loads(line) for line in lines]
 
     def start(self) -> None:

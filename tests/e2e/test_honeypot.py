@@ -44,6 +44,11 @@ class Trap:
         command = [str(MOORAGE), "audit", "report", str(self.recordings), *options]
         return subprocess.run(command, capture_output=True, text=True, timeout=40, check=True).stdout
 
+    def told(self, name: str = "") -> list[dict[str, Any]]:
+        """The events so far, of one kind if it is named."""
+        every = [json.loads(line) for line in self.events.read_text().split("\n")[:-1]]
+        return [one for one in every if name in {"", one["event"]}]
+
     def is_quiet(self) -> bool:
         return not list(self.recordings.glob("*.part"))
 
@@ -120,7 +125,8 @@ def test_an_attacker_is_let_in_recorded_and_held_fast(trap: Trap, tmp_path: Path
     assert (trap.captured / digest).read_bytes() == MALWARE
     assert (trap.captured / digest).stat().st_mode & 0o111 == 0
 
-    events = [json.loads(line) for line in trap.events.read_text().splitlines()]
+    until(lambda: len(trap.told("connection.closed")) == len(trap.told("connection.opened")), "all is told")
+    events = trap.told()
     attempts = [one for one in events if one["event"].startswith("auth.") and "password" in one]
     guesses = {("root", "123456"): 8, ("root", "root"): 2, ("root", "toor"): 1, ("admin", "admin"): 1}
     assert Counter((one["username"], one["password"]) for one in attempts) == Counter(guesses)

@@ -307,6 +307,8 @@ class WebClient:
         if self._session is None:
             import aiohttp
 
+            from moorage.net.connector import Connector
+
             async def reused(
                 _: aiohttp.ClientSession, context: Any, __: aiohttp.TraceConnectionReuseconnParams
             ) -> None:
@@ -315,9 +317,9 @@ class WebClient:
             tracing = aiohttp.TraceConfig()
             tracing.on_connection_reuseconn.append(reused)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS),
+                connector=Connector(limit=_MOST_CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._endpoint.timeout.total_seconds()),
                 trust_env=False,
                 trace_configs=[tracing],
             )

@@ -139,7 +139,9 @@ class Wire:
             if self.address.socket is not None:
                 connector = aiohttp.UnixConnector(str(self.address.socket), limit=0)
             else:
-                connector = aiohttp.TCPConnector(ssl=self._context or True, limit=0)
+                from moorage.net.connector import Connector
+
+                connector = Connector(ssl=self._context or True, limit=0)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=aiohttp.ClientTimeout(total=None),  # every call has a deadline of its own

@@ -256,10 +256,10 @@ class Api:
         if self._session is None:
             import aiohttp
 
-            from moorage.backend.kubernetes.connector import Connector
+            from moorage.net.connector import Connector
 
             self._session = aiohttp.ClientSession(
-                connector=Connector(),
+                connector=Connector(limit=0),  # watches are long, and logins are bounded elsewhere
                 timeout=aiohttp.ClientTimeout(total=None),  # every call has a deadline of its own
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,

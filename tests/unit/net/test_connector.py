@@ -8,8 +8,10 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.parts.kubepki import Authority
@@ -17,6 +19,9 @@ from tests.parts.kubepki import Authority
 from moorage.backend.kubernetes.access import Access
 from moorage.backend.kubernetes.api import Api
 from moorage.backend.kubernetes.credentials import fixed
+from moorage.net.http import Endpoint, WebClient
+
+Call = Callable[[Access, float], Awaitable[None]]
 
 
 async def _answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,13 +70,30 @@ def _open_to(port: int) -> int:
     return found
 
 
-async def test_no_connection_is_left_at_whatever_moment_a_call_is_cancelled(server: Access) -> None:
+async def _by_api(server: Access, seconds: float) -> None:
+    """A call of a cluster that is cancelled after `seconds`."""
+    api = Api(server)
+    await _cancelled(api.call("GET", "/", timeout=10), seconds)
+    await api.close()
+
+
+async def _by_web_client(server: Access, seconds: float) -> None:
+    """A call of a webhook that is cancelled after `seconds`."""
+    client = WebClient(Endpoint(url=server.url, cacert=server.ca, timeout=timedelta(seconds=10)))
+    await _cancelled(client.post(b"{}"), seconds)
+    await client.close()
+
+
+async def _cancelled(work: Coroutine[Any, Any, Any], seconds: float) -> None:
+    call = asyncio.get_running_loop().create_task(work)
+    await asyncio.sleep(seconds)
+    call.cancel()
+    await asyncio.wait((call,))
+
+
+@pytest.mark.parametrize("call", [_by_api, _by_web_client], ids=["cluster", "webhook"])
+async def test_no_connection_is_left_at_whatever_moment_a_call_is_cancelled(server: Access, call: Call) -> None:
     port = int(server.url.rpartition(":")[2])
     for number in range(300):
-        api = Api(server)
-        call = asyncio.get_running_loop().create_task(api.call("GET", "/", timeout=10))
-        await asyncio.sleep(number * 0.00002)
-        call.cancel()
-        await asyncio.wait((call,))
-        await api.close()
+        await call(server, number * 0.00002)
         assert _open_to(port) == 0, f"cancelled after {number * 20} µs"

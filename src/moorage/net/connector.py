@@ -1,4 +1,4 @@
-"""The connections of the API's calls, all of which are gone when the connector is closed."""
+"""Connections of an HTTP client, all of which are gone when it is closed, whatever was cancelled before."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _PATIENCE: Final = 2.0
 
 
 class Connector(aiohttp.TCPConnector):
-    """A pool without a limit: watches are long, and logins are bounded elsewhere.
+    """A pool of connections; the arguments are those of its base.
 
     A TLS connection that is cancelled while it begins is never closed by asyncio, and one whose call is cancelled
     closes when the server has answered, for which nobody waits.  So each is made in a task of its own, which goes on
-    when its caller is cancelled, and is known until it is gone.
+    when its caller is cancelled (for as long as the session's ``sock_connect`` allows), and is known until it is gone.
     """
 
-    def __init__(self) -> None:
-        super().__init__(limit=0)
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
         self._making: set[asyncio.Task[Any]] = set()
         self._open: dict[asyncio.Future[None], asyncio.Transport] = {}
 
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
-        making = asyncio.get_running_loop().create_task(self._made(*args, **kwargs), name="kubernetes/connect")
+        making = asyncio.get_running_loop().create_task(self._made(*args, **kwargs), name="http/connect")
         self._making.add(making)
         making.add_done_callback(self._making.discard)
         try:
