@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests.e2e.places import Place
 from tests.e2e.terminal import Terminal, terminal
+from tests.e2e.waiting import until
 from tests.parts import need
 
 
@@ -57,10 +58,16 @@ def test_job_control_works(window: Terminal) -> None:
     window.shows("begin")
     window.press("C-z")
     window.shows("topped")  # Stopped, stopped
+    ready = "ready>"
+    until(lambda: window.screen().rstrip().endswith(ready), "the shell asks again")
     window.enter("jobs")
+    until(lambda: window.screen().count("topped") == 2 and window.screen().rstrip().endswith(ready), "it is listed")
     window.enter("fg")
+    window.shows("fg\ncat")
     window.enter("echoed once by the terminal and once by cat")
+    until(lambda: window.screen().count("echoed once") == 2, "it goes on")
     window.press("C-d")
+    until(lambda: window.screen().rstrip().endswith(ready), "the shell asks once more")
     window.enter("echo st''ill there")
     window.shows("still there")
 

@@ -45,7 +45,6 @@ NOT_BUILT: Final = (
         "a pod for each program with the image's own agent",
         "use moorage: our agent is put into any image",
     ),
-    NotBuilt(("backend",), lambda c: c.backend == "sshproxy", "the backend sshproxy", "use docker or sandbox"),
     NotBuilt(
         ("audit", "s3", "acl"), lambda c: _to_s3(c) and bool(c.audit.s3.acl), "a canned ACL", "use a bucket policy"
     ),

@@ -62,6 +62,9 @@ class Suite(abc.ABC):
     """Signals reach the process group, and a process that a signal ended is told apart from one with a code."""
     has_forwarding = True
     """`Guest.dial` and `Guest.listen` work; otherwise they are refused."""
+    has_agent = True
+    """Our agent is in the guest: it says why something inside is refused, offers displays and ssh-agents, and ends
+    what reads a terminal when its input ends."""
     has_perl = False
     """The guest has perl, the only ordinary program that shows a terminal's size in pixels."""
     cancel_points = 10

@@ -108,6 +108,7 @@ class TerminalTests(Suite):
         status = await ended(process)
         assert status.signal == "INT" if self.has_signals else status.code == 130
 
+    @needs("has_agent")
     async def test_the_end_of_input_ends_what_reads_the_terminal(self, guest: Guest) -> None:
         process, recorder = await start(guest, command("cat; echo over", pty=terminal(modes={ECHO: 0})))
         process.write(b"line\n")

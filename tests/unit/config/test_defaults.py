@@ -363,6 +363,7 @@ DEFAULTS: dict[str, Any] = {
         "password": "",
         "privateKey": "",
         "allowedHostKeyFingerprints": [],
+        "knownHosts": "",
         "ciphers": None,
         "kex": None,
         "macs": None,

@@ -10,7 +10,6 @@ from moorage.config.unsupported import NOT_BUILT
 SWITCHES = {
     "{backend: kubernetes, kubernetes: {pod: {mode: session, disableAgent: true}}}": "kubernetes.pod.disableAgent",
     "{backend: kubernetes, kubernetes: {pod: {mode: session, agent: containerssh}}}": "kubernetes.pod.agent",
-    "backend: sshproxy": "backend",
     "audit: {enable: true, format: binary, storage: s3, s3: {acl: private}}": "audit.s3.acl",
 }
 

@@ -37,7 +37,12 @@ class SSHProxyConfig(Section):
     """The private key to log in with, PEM text or path, without a passphrase."""
 
     allowed_host_key_fingerprints: tuple[str, ...] = ()
-    """Fingerprints of the server's host keys, `SHA256:…` as `ssh-keygen -l` shows them; at least one."""
+    """Fingerprints of the server's host keys, `SHA256:…` as `ssh-keygen -l` shows them; at least one, unless there is
+    `knownHosts`."""
+
+    known_hosts: str = ""
+    """A file of known hosts in OpenSSH's form, `@cert-authority` lines too, that vouches for the server's keys instead,
+    or besides. An addition."""
 
     ciphers: Ciphers = None
     """Ciphers to ask for, best first. Unset: a modern list."""
@@ -69,7 +74,10 @@ class SSHProxyConfig(Section):
         private_key = self.private_key.get_secret_value()
         if private_key and (wrong := disk.private_key(private_key)):
             yield Finding(("privateKey",), wrong)
-        if not self.allowed_host_key_fingerprints:
+        if self.known_hosts:
+            if wrong := disk.file(self.known_hosts):
+                yield Finding(("knownHosts",), wrong)
+        elif not self.allowed_host_key_fingerprints:
             yield Finding(("allowedHostKeyFingerprints",), "the list is empty", "ssh-keyscan HOST | ssh-keygen -lf -")
         for index, fingerprint in enumerate(self.allowed_host_key_fingerprints):
             if not _FINGERPRINT.fullmatch(fingerprint):
