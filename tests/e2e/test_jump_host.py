@@ -178,6 +178,14 @@ def instead(command: str, *options: str) -> str:
     return " ".join([line.replace("mia@", f"{' '.join(options)} mia@"), command])
 
 
+def is_password(world: World, user: str, password: str) -> bool:
+    """Does the database let `user` in by `password`?"""
+    try:
+        return world.database.sql("select current_user", user=user, password=password) == user
+    except subprocess.CalledProcessError:
+        return False
+
+
 def seen_by_ps() -> str:
     """The arguments of every process on this machine."""
     found = []
@@ -207,15 +215,33 @@ def test_credentials_live_as_long_as_the_login_and_stand_nowhere(world: World, t
         with jump.login(instead(stay)) as window:
             window.shows("==3", seconds=40)
             arguments = seen_by_ps()
-            (row,) = json.loads(jump.sh(LOOK.splitlines()[1] + " --json"))["connections"]
-            assert (row["user"], row["guest"]) == ("mia", "open")
+            listed = LOOK.splitlines()[1] + " --json"
+            until(
+                lambda: (
+                    [(row["user"], row["guest"]) for row in json.loads(jump.sh(listed))["connections"]]
+                    == [("mia", "open")]
+                ),
+                "the login is listed, and the one before it no more",
+                seconds=20,
+            )
             made = world.handed_out() - before
-            token = next(secret for secret in made if is_alive(world, secret))
+            assert any(is_alive(world, secret) for secret in made)
+            # Whoever takes the credentials along has them for no longer than the login.
+            (user,) = world.users() - others
+            password = next(secret for secret in made if is_password(world, user, secret))
+            elsewhere = subprocess.Popen(
+                ["psql", world.database.url(user, password), "-c", "select pg_sleep(1000)"], stderr=subprocess.PIPE
+            )
+            until(
+                lambda: world.database.sql(f"select 1 from pg_stat_activity where usename = '{user}' limit 1"),
+                "it works",
+            )
             window.press("C-d")
             window.shows("left with 0")
         assert len(made) == 4, "two passwords and two tokens"
         until(lambda: world.users() <= others, "the database users are gone", seconds=20)
-        until(lambda: not is_alive(world, token), "the token is revoked", seconds=20)
+        assert b"terminating connection" in elsewhere.communicate(timeout=20)[1]
+        until(lambda: not any(is_alive(world, secret) for secret in made), "the tokens are revoked", seconds=20)
         until(lambda: not list((jump.state / "recordings").glob("*.part")), "the recordings are whole", seconds=20)
         assert "mia" in jump.sh(LOOK.splitlines()[0])
         shown = [jump.sh(f"moorage audit show {file}") for file in (jump.state / "recordings").iterdir()]
@@ -289,8 +315,9 @@ def socket_answers(port: int) -> bool:
         return False
 
 
+@pytest.mark.timeout(180)
 def test_what_is_killed_takes_the_credentials_with_it(world: World, tmp_path: Path) -> None:
-    jump = JumpHost(world, tmp_path, JUMP_TTL="12")
+    jump = JumpHost(world, tmp_path, JUMP_TTL="15")
     jump.sh(START.splitlines()[0])
     jump.sh(ADD_USER)
     with ExitStack() as running:
@@ -306,15 +333,33 @@ def test_what_is_killed_takes_the_credentials_with_it(world: World, tmp_path: Pa
             broker.kill()
             broker.wait()
             running.enter_context(jump.process(BROKER))
-            over = time.time() + 12
-            until(lambda: time.time() > over, "the first time is over", seconds=20)
+            over = time.time() + 15
+            until(lambda: time.time() > over, "the first time is over", seconds=40)
             window.enter("""psql -Atc "select 'c'||count(*) from customers" """)
             window.shows("c3")
             assert is_alive(world, token)
             # The server is killed: nobody renews any more.
             server.kill()
             server.wait()
-            until(lambda: user not in world.users(), "the database user is gone", seconds=40)
-            until(lambda: not is_alive(world, token), "the token is gone", seconds=40)
+            until(lambda: user not in world.users(), "the database user is gone", seconds=60)
+            until(lambda: not is_alive(world, token), "the token is gone", seconds=60)
         assert "nothing is renewed" in jump.log()
         assert token not in jump.log()
+
+
+def test_a_server_that_is_started_anew_has_its_old_logins_ended(world: World, tmp_path: Path) -> None:
+    jump = JumpHost(world, tmp_path, JUMP_TTL="600")
+    jump.sh(START.splitlines()[0])
+    jump.sh(ADD_USER)
+    with ExitStack() as running:
+        running.enter_context(jump.process(BROKER))
+        server = running.enter_context(jump.process(SERVER))
+        until(lambda: "SSH_AVAILABLE" in jump.log(), "it listens", seconds=40)
+        others = world.users()
+        with jump.login(instead("-t sh")) as window:
+            window.shows("$ ", seconds=40)
+            (user,) = world.users() - others
+            server.kill()
+            server.wait()
+            running.enter_context(jump.process(SERVER))
+            until(lambda: user not in world.users(), "the database user is gone", seconds=40)
