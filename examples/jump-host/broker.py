@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import re
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -138,10 +140,10 @@ def connections(admin: Path) -> set[str]:
     found: set[str] = set()
     answered = False
     for path in admin.glob("*.sock"):
-        with socket.socket(socket.AF_UNIX) as client:
+        with socket.socket(socket.AF_UNIX) as client, opened(admin) as directory:
             client.settimeout(5)
             try:
-                client.connect(str(path))
+                client.connect(f"/proc/self/fd/{directory}/{path.name}")  # an address has room for 107 bytes alone
             except ConnectionRefusedError:
                 continue  # left by a server that was killed
             client.sendall(b'{"do": "ls"}\n')
@@ -151,6 +153,16 @@ def connections(admin: Path) -> set[str]:
     if not answered:
         raise ConnectionRefusedError("no server is running")
     return found
+
+
+@contextlib.contextmanager
+def opened(directory: Path) -> Iterator[int]:
+    """A descriptor of a directory for the time of the block."""
+    descriptor = os.open(directory, os.O_PATH)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 class JumpHost(Hooks):
