@@ -13,8 +13,8 @@ from moorage.config import load_text
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
-OTHERS = ("users:", "apiVersion:", "services:")
-"""How blocks begin, or lines in them, that are something else: a users file, a Kubernetes object, a compose file."""
+OTHERS = ("users:", "groups:", "apiVersion:", "services:")
+"""How blocks begin, or lines in them, that are something else: users, groups, a Kubernetes object, a compose file."""
 
 
 def configurations() -> Iterator[ParameterSet]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,18 +21,20 @@ _TIMEOUT: Final = 15.0
 
 @click.group(
     "sessions",
-    short_help="List and end the connections of a running server.",
+    short_help="List, watch and end the connections of a running server.",
     epilog="""\b
 Examples:
   moorage sessions ls --config /etc/moorage/config.yaml
   moorage sessions ls --json | jq -r '.connections[].user'
+  moorage sessions watch
+  moorage sessions watch --json | jq -r 'select(.event == "end") | .user'
   moorage sessions end 1f0c9a
 
 \b
 Exit status: 0 if it was done, 1 if no server answers or there is no such connection.""",
 )
 def command() -> None:
-    """List and end the connections of the server on this machine, through its admin socket."""
+    """List, watch and end the connections of the server on this machine, through its admin socket."""
 
 
 @command.command("ls")
@@ -43,14 +46,24 @@ def list_connections(path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"connections": rows}))
         return
-    table = [("ID", "USER", "ADDRESS", "SINCE", "BACKEND", "GUEST", "SESSIONS")]
-    for row in rows:
-        since = datetime.fromtimestamp(row["since"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        cells = (row["id"][:12], row["user"], row["address"], since, row["backend"], row["guest"], str(row["sessions"]))
-        table.append(tuple(_printable(cell) or "-" for cell in cells))  # type: ignore[arg-type]
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    for line in table:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for line in _table(rows):
+        click.echo(line)
+
+
+@command.command("watch")
+@config_option("The server's configuration file.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each begin, change and end.")
+def watch_connections(path: Path, as_json: bool) -> None:
+    """Show the connections as they come and go, until Ctrl-C."""
+    from moorage.cli._watching import Lines, Screen, WatchError, run
+
+    if not as_json and not sys.stdout.isatty():
+        raise click.UsageError("watch draws on a terminal; with --json it writes lines to anything")
+    try:
+        run(_sockets(path), Lines() if as_json else Screen(_table))
+    except WatchError as error:
+        print(f"moorage: no server can be watched: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 @command.command("end")
@@ -114,6 +127,17 @@ def _ask(path: Path, request: dict[str, Any]) -> dict[str, Any]:
         with client.makefile("rb") as stream:
             answer = json.loads(stream.read(_ANSWER_BYTES))
     return answer if isinstance(answer, dict) else {}
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Lines that show `rows`, heads first."""
+    table = [("ID", "USER", "ADDRESS", "SINCE", "BACKEND", "GUEST", "SESSIONS")]
+    for row in rows:
+        since = datetime.fromtimestamp(row["since"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        cells = (row["id"][:12], row["user"], row["address"], since, row["backend"], row["guest"], str(row["sessions"]))
+        table.append(tuple(_printable(cell) or "-" for cell in cells))  # type: ignore[arg-type]
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
 
 
 def _printable(text: str) -> str:

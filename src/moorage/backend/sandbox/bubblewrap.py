@@ -84,11 +84,25 @@ class Command:
 
     def data(self, content: bytes, path: str, mode: int = 0o644) -> None:
         """Place a read-only file with `content` at `path`."""
+        self.add("--perms", f"{mode:04o}", "--ro-bind-data", str(self._file(content)), path)
+
+    def variables(self, values: Mapping[str, str]) -> None:
+        """Set variables by a file, not in the argument list, which all of the host may read.
+
+        Raises `ValueError` for a NUL byte: it would end the value, and what follows would be an option.
+        """
+        if any("\0" in text for pair in values.items() for text in pair):
+            raise ValueError("a variable of the guest has a NUL byte in it")
+        words = [word for name, value in values.items() for word in ("--setenv", name, value)]
+        self.add("--args", str(self._file(b"".join(os.fsencode(word) + b"\0" for word in words))))
+
+    def _file(self, content: bytes) -> int:
         descriptor = os.memfd_create("moorage", 0)
         self.descriptors.append(descriptor)
-        os.write(descriptor, content)
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(content)
         os.lseek(descriptor, 0, os.SEEK_SET)
-        self.add("--perms", f"{mode:04o}", "--ro-bind-data", str(descriptor), path)
+        return descriptor
 
     def close(self) -> None:
         """Close the descriptors; after the program was started."""
@@ -123,8 +137,7 @@ def command(program: str, system: GuestSystem, agent: Path) -> Command:
         )
         cmd.add("--perms", "0755", "--size", str(_RUN_BYTES), "--tmpfs", "/run")
         _agent(cmd, agent)
-        for key, value in _environment(name, home, system).items():
-            cmd.add("--setenv", key, value)
+        cmd.variables(_environment(name, home, system))
         cmd.add("--chdir", home, "--remount-ro", "/")
         cmd.add("--", AGENT_PATH, "serve", "--fd", "0")
         for resource, limit in system.rlimits.items():

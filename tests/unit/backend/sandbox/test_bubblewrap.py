@@ -99,3 +99,21 @@ def test_a_rootfs_that_cannot_be_read_leaves_no_descriptor_open(tmp_path: Path) 
     with pytest.raises(OSError, match="No such file"):
         build(tmp_path, rootfs=tmp_path / "missing")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_variables_are_in_a_file_and_not_among_the_arguments(tmp_path: Path) -> None:
+    (tmp_path / "agent").touch()
+    system = GuestSystem(username="mia", environment={"TOKEN": "c4n4ry", "TWO": "a b\nc"})
+    built = command("bwrap", system, tmp_path / "agent")
+    assert "c4n4ry" not in " ".join(built.arguments)
+    file = int(built.arguments[built.arguments.index("--args") + 1])
+    words = os.pread(file, 4096, 0).decode().split("\0")
+    built.close()
+    assert {("TOKEN", "c4n4ry"), ("TWO", "a b\nc"), ("USER", "mia")} <= set(pairs(words, "--setenv"))
+
+
+def test_a_variable_cannot_smuggle_in_an_option(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ValueError, match="NUL"):
+        build(tmp_path, environment={"A": "b\0--bind\0/\0/host"})
+    assert len(os.listdir("/proc/self/fd")) == before
