@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.e2e.conftest import Serve
 from tests.e2e.serving import MOORAGE
 from tests.e2e.waiting import until
 from tests.parts.s3 import ACCESS, BUCKET, SECRET, S3Server, s3_server
+from tests.parts.weather import weather
 
 from moorage.audit.recording import Message, read
 
@@ -175,6 +177,43 @@ def test_an_encrypted_recording_has_its_metadata_and_only_its_recipient_reads_it
     blind = listed()
     assert (blind.returncode, blind.stdout) == (1, b"")
     assert b"--identity" in blind.stderr
+
+
+def test_a_slow_line_that_breaks_in_the_middle_of_a_part_loses_nothing(
+    s3: S3Server, serve: Serve, tmp_path: Path
+) -> None:
+    with weather(int(s3.endpoint.rpartition(":")[2])) as line:
+        line.breaks_after = 2_000_000
+        settings = audit(s3, tmp_path / "spool", endpoint=f"http://127.0.0.1:{line.port}", checksum="SHA256")
+        place = serve("sandbox", audit=settings)
+        large = place.user.run("head -c 12000000 /dev/urandom; echo the end")
+        assert large.returncode == 0
+        until(lambda: line.broken >= 2, "the line breaks, and again", seconds=30)
+        assert not with_output(s3, b"the end\n")
+        line.breaks_after, line.bytes_per_second = float("inf"), 4_000_000
+        started = time.monotonic()
+        assert place.user.run("echo meanwhile").stdout == b"meanwhile\n", "a slow store slows nobody"
+        assert time.monotonic() - started < 15
+        until(lambda: bool(with_output(s3, b"the end\n")), "it is uploaded", seconds=50)
+        until(lambda: not list((tmp_path / "spool").iterdir()), "the spool is empty", seconds=30)
+    [name] = with_output(s3, b"the end\n")
+    assert verified(tmp_path, s3.objects()[name]) == 0
+
+
+def verified(directory: Path, recording: bytes) -> int:
+    """The status of ``moorage audit verify`` for a recording: 0 if it is whole."""
+    path = directory / ("e" * 32)
+    path.write_bytes(recording)
+    return subprocess.run([str(MOORAGE), "audit", "verify", path], capture_output=True, check=False).returncode
+
+
+def test_a_bucket_with_object_lock_takes_recordings_and_keeps_them(serve: Serve, tmp_path: Path) -> None:
+    with s3_server(locked=True) as locked:
+        place = serve("sandbox", audit=audit(locked, tmp_path / "spool", checksum="SHA256"))
+        assert place.user.run("echo for good").returncode == 0
+        until(lambda: bool(with_output(locked, b"for good\n")), "it is uploaded", seconds=30)
+        [name] = with_output(locked, b"for good\n")
+        assert locked.refuses_to_delete(name)
 
 
 def test_an_outage_and_a_restart_in_the_middle_lose_nothing(s3: S3Server, serve: Serve, tmp_path: Path) -> None:

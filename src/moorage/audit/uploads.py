@@ -195,6 +195,9 @@ def _store(config: AuditS3Config) -> Any:
     if config.cacert:
         client["root_certificate"] = config.cacert
     try:
-        return S3Store(config.bucket, client_options=client, retry_config={"max_retries": 2}, **access.options())
+        extra: Any = {"checksum_algorithm": config.checksum} if config.checksum else {}
+        return S3Store(
+            config.bucket, client_options=client, retry_config={"max_retries": 2}, **access.options(), **extra
+        )
     except Exception as error:
         raise ConfigError(f"audit.s3: {str(error).splitlines()[0]}", code=Code.CORE_CONFIG_ERROR) from error

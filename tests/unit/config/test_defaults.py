@@ -232,6 +232,7 @@ DEFAULTS: dict[str, Any] = {
             "credentialsFile": "",
             "profile": "default",
             "spoolLimit": "0",
+            "checksum": "",
             "keep": "",
             "metadata": {"ip": False, "username": False},
         },

@@ -77,6 +77,10 @@ class AuditS3Config(Section):
     parallel_uploads: Annotated[int, AtLeast(1), _UINT] = 20
     """Uploads at the same time."""
 
+    checksum: Annotated[str, OneOf(("", "SHA256"), "checksum")] = ""
+    """A checksum that the store verifies for each object: `SHA256`; empty: none. Buckets with object lock demand one.
+    An addition."""
+
     spool_limit: Size = 0
     """The most bytes of finished recordings that wait in `local`; beyond it `onFailure` decides. 0: what the disk has.
     An addition."""
