@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import uuid
@@ -112,6 +113,39 @@ class TestHostSystem(OnSandbox):
             guest, f"for d in {places}; do touch $d/x && echo $d; done; touch ~/x /tmp/x /run/x && echo own"
         )
         assert result.stdout == b"own\n"
+
+    async def test_mounts_are_there_and_hold_nobody_s_rights(self, backend: Backend) -> None:
+        need.root()
+        place = Path(tempfile.mkdtemp(prefix="mounts-"))
+        place.chmod(0o755)
+        for name, owner in (("own", 4711), ("read", 4711), ("other", 4712)):
+            (place / name).mkdir(mode=0o755)
+            (place / name / "file").write_text(name)
+            os.chown(place / name, owner, owner)
+        shutil.copy("/usr/bin/id", place / "own" / "rooted")
+        (place / "own" / "rooted").chmod(0o4755)
+        os.mknod(place / "own" / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        (place / "own" / "null").chmod(0o666)
+        (place / "own" / "out").symlink_to("/srv/../../etc/shadow")
+        mounts = [
+            {"source": f"{place}/own", "target": "/srv/own", "writable": True},
+            {"source": f"{place}/read", "target": "/srv/read"},
+            {"source": f"{place}/other", "target": "/srv/other", "writable": True},
+        ]
+        self.settings = {"mounts": mounts, "user": 4711}
+        try:
+            async with self.opened(backend) as guest:
+                written = await run(guest, "for d in own read other; do echo $d > /srv/$d/new && echo $d; done")
+                assert written.stdout == b"own\n"
+                assert ((place / "own" / "new").read_text(), (place / "own" / "new").stat().st_uid) == ("own\n", 4711)
+                assert (await run(guest, "cat /srv/read/file /srv/other/file; /srv/own/rooted -u")).stdout == (
+                    b"readother1000\n"
+                )
+                assert (await run(guest, "cat /srv/own/out")).status.code != 0
+                assert (await run(guest, "echo x > /srv/own/null")).status.code != 0
+                assert (await run(guest, f"ls {place} /srv/../{place}")).status.code != 0
+        finally:
+            shutil.rmtree(place)
 
     async def test_a_guest_sees_only_its_own_processes(self, guest: Guest) -> None:
         result = await run(guest, "ls /proc | grep -c '^[0-9]'")

@@ -378,6 +378,8 @@ DEFAULTS: dict[str, Any] = {
         "shell": None,
         "hostname": "moorage",
         "environment": {},
+        "mounts": [],
+        "user": 0,
         "limits": {"processes": 256, "memory": "1Gi", "openFiles": 4096, "homeSize": "256Mi", "tmpSize": "256Mi"},
         "timeouts": {"start": "30s"},
     },

@@ -87,7 +87,8 @@ class Sandbox:
         """Start it with `link` on the stream to its agent.  Raises `OSError`; `destroy` cleans up in any case."""
         del progress  # there is nothing to wait for
         limits = self._login.config.sandbox.limits
-        if is_root():
+        chosen = self._login.config.sandbox.user
+        if is_root() and not chosen:
             self._uid = self._uids.take()
         self._group = ControlGroup.make(self._name, processes=limits.processes, memory_bytes=limits.memory)
         ours, theirs = socket.socketpair()
@@ -96,7 +97,7 @@ class Sandbox:
             contextlib.closing(command(self._program, self._system(), agent_binary(os.uname().machine))) as cmd,
         ):
             try:
-                arguments = confined(cmd.arguments, uid=self._uid, group=self._group)
+                arguments = confined(cmd.arguments, uid=chosen or self._uid if is_root() else None, group=self._group)
                 self._child = Child(arguments, stdin=theirs.fileno(), pass_fds=cmd.descriptors)
             except BaseException:
                 ours.close()
@@ -116,6 +117,7 @@ class Sandbox:
             username=login.username,
             hostname=config.hostname,
             rootfs=Path(config.rootfs) if config.rootfs else None,
+            mounts=[(mount.source, mount.target, mount.writable) for mount in config.mounts],
             share_network=config.network == "host",
             home_bytes=limits.home_size,
             tmp_bytes=limits.tmp_size,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -57,6 +57,8 @@ class GuestSystem:
     hostname: str = "moorage"
     rootfs: Path | None = None
     """A directory with a root file system; None is the host's ``/usr``."""
+    mounts: Sequence[tuple[str, str, bool]] = ()
+    """What else of the host is seen: its path there and in the guest, and whether it may be written to."""
     share_network: bool = False
     home_bytes: int = 1 << 30
     tmp_bytes: int = 1 << 30
@@ -136,6 +138,8 @@ def command(program: str, system: GuestSystem, agent: Path) -> Command:
             "--perms", "0755", "--size", str(system.home_bytes), "--tmpfs", "/home", "--perms", "0700", "--dir", home
         )
         cmd.add("--perms", "0755", "--size", str(_RUN_BYTES), "--tmpfs", "/run")
+        for outside, inside, is_writable in system.mounts:
+            cmd.add("--bind" if is_writable else "--ro-bind", outside, inside)
         _agent(cmd, agent)
         cmd.variables(_environment(name, home, system))
         cmd.add("--chdir", home, "--remount-ro", "/")

@@ -12,6 +12,10 @@ from moorage.config.section import AtLeast, Duration, Finding, OneOf, Section, S
 
 _HOSTNAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 _MIB: Final = 2**20
+_SYSTEM: Final = frozenset(
+    ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "usr", ".moorage")
+)
+"""What a guest's root has for itself."""
 
 
 class SandboxLimitsConfig(Section):
@@ -40,6 +44,27 @@ class SandboxTimeoutsConfig(Section):
     """Until a guest is ready."""
 
 
+class SandboxMountConfig(Section):
+    """A directory or file of the host that a guest sees."""
+
+    source: str = ""
+    """Its path on the host; required."""
+
+    target: str = ""
+    """Its path in the guest, such as `/srv/site`; required."""
+
+    writable: bool = False
+    """The guest may change it, as far as its user id may (`sandbox.user`)."""
+
+    def problems(self, disk: Disk) -> Iterator[Finding]:
+        yield from super().problems(disk)
+        for key, path in (("source", self.source), ("target", self.target)):
+            if not path.startswith("/") or "\0" in path or ".." in path.split("/"):
+                yield Finding((key,), "is not an absolute path", "write one that begins with / and has no .. in it")
+        if (first := self.target.strip("/").partition("/")[0]) in _SYSTEM or not self.target.strip("/"):
+            yield Finding(("target",), f"/{first} is the system's", "use another place, such as /srv, /mnt or /home")
+
+
 class SandboxConfig(Section):
     """The sandbox backend. An addition."""
 
@@ -57,6 +82,14 @@ class SandboxConfig(Section):
 
     environment: dict[str, str] = Field(default_factory=dict)
     """Variables that every program in the guest is given."""
+
+    mounts: tuple[SandboxMountConfig, ...] = ()
+    """What of the host guests see besides the system: no devices, and no program gets rights by its owner. A hook may
+    answer them for each login."""
+
+    user: Annotated[int, Within(0, 2**32 - 2)] = 0
+    """The host's user and group id that guests run as, for mounts that are written to; 0: one of its own for each,
+    which owns nothing. Without effect unless the server runs as root."""
 
     limits: SandboxLimitsConfig = Field(default_factory=SandboxLimitsConfig)
     """What one guest may use."""
@@ -77,5 +110,7 @@ class SandboxConfig(Section):
             if not name or "=" in name or "\0" in name + value:
                 yield Finding(("environment", name), "is not the name of a variable")
         yield from super().problems(disk)
+        for index, mount in enumerate(self.mounts):
+            yield from under("mounts", under(index, mount.problems(disk)))
         yield from under("limits", self.limits.problems(disk))
         yield from under("timeouts", self.timeouts.problems(disk))

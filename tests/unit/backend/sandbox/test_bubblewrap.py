@@ -54,6 +54,14 @@ def test_nothing_of_the_host_is_writable(tmp_path: Path) -> None:
     assert arguments[arguments.index("--remount-ro") + 1] == "/"
 
 
+def test_mounts_are_read_only_unless_they_may_be_written_to(tmp_path: Path) -> None:
+    arguments = build(tmp_path, mounts=[("/host/a", "/srv/a", False), ("/host/b", "/home/mia/b", True)])
+    assert ("/host/a", "/srv/a") in pairs(arguments, "--ro-bind")
+    assert pairs(arguments, "--bind") == [("/host/b", "/home/mia/b")]
+    assert arguments.index("--bind") < arguments.index("--remount-ro")
+    assert "--dev-bind" not in arguments
+
+
 def test_a_rootfs_is_mounted_entry_by_entry_but_for_the_guests_own_places(tmp_path: Path) -> None:
     root = tmp_path / "root"
     for name in ("usr", "opt", "tmp", "home", "proc", "dev"):
