@@ -36,6 +36,18 @@ log: {level: info}
 """
 
 
+def test_a_list_of_sections_replaces_the_files() -> None:
+    mounts = [{"source": "/host/a", "target": "/srv/a", "writable": True}, {"source": "/host/b", "target": "/srv/b"}]
+    config = overlay(AppConfig(), {"sandbox": {"mounts": mounts, "user": 4711}})
+    assert [(one.source, one.target, one.writable) for one in config.sandbox.mounts] == [
+        ("/host/a", "/srv/a", True),
+        ("/host/b", "/srv/b", False),
+    ]
+    assert overlay(config, {"sandbox": {"mounts": []}}).sandbox.mounts == config.sandbox.mounts
+    with pytest.raises(ConfigProblems, match=r"mounts\[0\].target"):
+        overlay(AppConfig(), {"backend": "sandbox", "sandbox": {"mounts": [{"source": "/a", "target": "/usr/bin"}]}})
+
+
 @cache
 def base() -> AppConfig:
     return load_text(FILE, "c.yaml").config

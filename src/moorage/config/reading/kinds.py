@@ -299,7 +299,7 @@ class LevelKind(Scalar):
 
 @dataclass(frozen=True)
 class ListKind:
-    """A list of scalars; `colons`: one string with ``:`` between the elements will do."""
+    """A list of scalars or sections; `colons`: one string with ``:`` between the elements will do."""
 
     element: Kind
     colons: bool = False
@@ -325,7 +325,8 @@ class ListKind:
         return tuple(elements)
 
     def merge(self, old: Any, new: Any) -> Any:
-        return new or old
+        """The answer's list, if it has anything; sections in it are made, since there are none to merge them with."""
+        return tuple(self.element.merge(None, one) if isinstance(one, dict) else one for one in new) or old
 
     def dump(self, value: Any, secrets: bool) -> Any:
         return None if value is None else [self.element.dump(element, secrets) for element in value]
