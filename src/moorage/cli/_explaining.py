@@ -11,6 +11,7 @@ from moorage.config.problems import dotted
 from moorage.config.rendering import plain
 from moorage.config.report import Setting, settings, shortened, summary
 from moorage.config.section import HIDDEN
+from moorage.config.sections.security import SecurityConfig
 from moorage.errors import Refused
 from moorage.gateway.model import (
     AgentSocket,
@@ -99,7 +100,6 @@ def _allowed(config: AppConfig, attempt: Attempt, now: float) -> Iterator[tuple[
     """What the policy answers, asked as the gateway asks it."""
     security = recorded(restricted(config, attempt.restrictions)).security
     policy = Policy(security)
-    forwarding = security.forwarding
     programs = {kind: _asker(policy, kind) for kind in (ProgramKind.EXEC, ProgramKind.SUBSYSTEM)}
     yield "login from here", _answer(lambda: policy.source(attempt.remote_address.host))
     yield "login now", _answer(lambda: policy.hours(now))
@@ -108,38 +108,35 @@ def _allowed(config: AppConfig, attempt: Attempt, now: float) -> Iterator[tuple[
     yield "commands", _which(programs[ProgramKind.EXEC], security.command.allow)
     subsystems = dict.fromkeys(("sftp", *security.subsystem.allow, *security.subsystem.deny))
     yield "subsystems", _which(programs[ProgramKind.SUBSYSTEM], tuple(subsystems))
-    yield "variables", _which(lambda name: policy.environment(name.encode()), (*security.env.allow, *security.env.deny))
+    yield (
+        "variables",
+        _which(lambda name: policy.environment(name.encode()), (*security.env.allow, *security.env.deny)),
+    )
     yield "signals", _which(policy.signal, (*security.signal.allow, *security.signal.deny))
-    targets, listeners = forwarding.allowed_targets, forwarding.allowed_listeners
-    for what, mode, ask, allowed in (
-        ("tunnels to", forwarding.forwarding_mode, lambda: policy.dial(TcpTarget(_NOBODY, 1)), targets),
-        (
-            "sockets to",
-            forwarding.socket_forwarding_mode,
-            lambda: policy.dial(UnixTarget(f"/{_NOBODY}".encode())),
-            targets,
-        ),
-        ("listen on", forwarding.reverse_forwarding_mode, lambda: policy.listen(TcpTarget(_NOBODY, 1)), listeners),
-        (
-            "sockets on",
-            forwarding.socket_listen_mode,
-            lambda: policy.listen(UnixTarget(f"/{_NOBODY}".encode())),
-            listeners,
-        ),
-    ):
-        answer = _answer(ask)
-        yield (
-            what,
-            "all" if answer == "yes" else f"only {', '.join(allowed)}" if mode == "filter" and allowed else "none",
-        )
-    for what, socket in (("X11", X11Display(b"", b"")), ("ssh-agent", AgentSocket())):
-        yield what, "all" if _answer(lambda spec=socket: policy.listen(spec)) == "yes" else "none"  # type: ignore[misc]
+    yield from _forwarded(policy, security)
     if security.force_command:
         yield "runs instead", security.force_command
 
 
+def _forwarded(policy: Policy, security: SecurityConfig) -> Iterator[tuple[str, str]]:
+    rules = security.forwarding
+    tcp, unix = TcpTarget(_NOBODY, 1), UnixTarget(f"/{_NOBODY}".encode())
+
+    def where(mode: str, ask: Callable[[], object], listed: Sequence[str]) -> str:
+        if _answer(ask) == "yes":
+            return "all"
+        return f"only {', '.join(listed)}" if (mode or security.default_mode) == "filter" and listed else "none"
+
+    yield "tunnels to", where(rules.forwarding_mode, lambda: policy.dial(tcp), rules.allowed_targets)
+    yield "sockets to", where(rules.socket_forwarding_mode, lambda: policy.dial(unix), rules.allowed_targets)
+    yield "listen on", where(rules.reverse_forwarding_mode, lambda: policy.listen(tcp), rules.allowed_listeners)
+    yield "sockets on", where(rules.socket_listen_mode, lambda: policy.listen(unix), rules.allowed_listeners)
+    yield "X11", where("", lambda: policy.listen(X11Display(b"", b"")), ())
+    yield "ssh-agent", where("", lambda: policy.listen(AgentSocket()), ())
+
+
 def _asker(policy: Policy, kind: ProgramKind) -> Callable[[str], object]:
-    return lambda text: policy.program(Program(kind, text.encode("utf-8", "surrogateescape")))
+    return lambda text: policy.program(Program(kind, text.encode()))
 
 
 def _answer(ask: Callable[[], object]) -> str:

@@ -66,7 +66,7 @@ def explain_login(user: str, address: str, metadata: tuple[str, ...], *, path: P
     explained = _explaining.explain(read, config, attempt, now=time.time())
     shown = without_password(url)
     if as_json:
-        click.echo(json.dumps(_explaining.as_json(explained, hook=shown), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(_explaining.as_json(explained, hook=shown), indent=2))
     else:
         click.echo(_explaining.as_text(explained, asked=f"asked {shown}" if shown else "no webhook was asked"))
 

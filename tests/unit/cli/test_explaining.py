@@ -120,3 +120,11 @@ def test_secrets_are_hidden_in_text_and_json() -> None:
     assert "variable TOKEN" in texts[0]
     assert json.loads(texts[1])["launched"]["files"] == [{"path": "/home/mia/.pgpass", "bytes": 6, "sensitive": True}]
     assert "PLACE=" in texts[0]
+
+
+def test_whatever_a_hook_says_can_be_printed() -> None:
+    rules = {"mode": "filter", "allow": ["a\x9b2J", "\n"]}
+    answer = {"security": {"env": rules, "command": rules, "forceCommand": "\x07"}}
+    text = as_text(explained("backend: sandbox\n", answer), asked="")
+    assert all(letter.isprintable() for letter in text.replace("\n", ""))
+    assert "only a\\x9b2J, \\n" in text
