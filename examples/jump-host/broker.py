@@ -98,7 +98,8 @@ class Credentials:
     async def tend(self) -> None:
         """Renew what belongs to living connections and revoke the rest, for ever."""
         while True:
-            before = list(self._held)  # what is issued while we ask belongs to nobody that we could miss
+            # Not what is still being made: a token that is revoked now could leave behind what is made with it.
+            before = [one for one in self._held if one not in self._issued or self._issued[one].done()]
             try:
                 living = await asyncio.to_thread(connections, self._admin)
             except (OSError, ValueError) as error:

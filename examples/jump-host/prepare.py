@@ -1,7 +1,7 @@
-"""Prepare Vault (or OpenBao) and the directory of the jump host; may be run again at any time.
+"""Prepare the database, Vault (or OpenBao) and the directory of the jump host; may be run again at any time.
 
-Needs a Vault token that may do so (VAULT_TOKEN) and a database user that may make users (PGUSER, PGPASSWORD).
-Neither is kept: the broker gets a token of its own that can do nothing but what it is there for.
+Needs psql, a database user that may make others (PGUSER, PGPASSWORD), and a Vault token that may set it up
+(VAULT_TOKEN).  The broker needs neither: it gets a token of its own that can do nothing but what it is there for.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import subprocess
 from string import Template
 
 import yaml
@@ -27,7 +28,13 @@ LOGIN = """
 path "database/creds/jump-%s" { capabilities = ["read"] }
 path "auth/token/lookup-self" { capabilities = ["read"] }
 """
-CREATE = """CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}';"""
+GROUP = """
+SELECT format('CREATE ROLE %I NOLOGIN', :'group')
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'group') \\gexec
+"""
+CREATE = """
+CREATE ROLE "{{name}}" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}' IN ROLE "jump-%s";
+"""
 REVOKE = """
 ALTER ROLE "{{name}}" NOLOGIN;
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}';
@@ -35,6 +42,14 @@ REASSIGN OWNED BY "{{name}}" TO CURRENT_USER;
 DROP OWNED BY "{{name}}";
 DROP ROLE "{{name}}";
 """
+
+
+def prepare_database() -> None:
+    """A role for each group, with its rights: so logins that begin together change nothing that they share."""
+    environment = {**os.environ, **{name: SETTINGS[name] for name in ("PGHOST", "PGPORT", "PGDATABASE")}}
+    for name, group in groups().items():
+        line = ["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-v", f"group=jump-{name}"]
+        subprocess.run(line, input=GROUP + group["database"], env=environment, text=True, check=True)
 
 
 async def prepare_vault(vault: Vault) -> None:
@@ -53,8 +68,8 @@ async def prepare_vault(vault: Vault) -> None:
             "password": os.environ["PGPASSWORD"],
         },
     )
-    for name, group in groups().items():
-        statements = {"creation_statements": CREATE + group["database"], "revocation_statements": REVOKE}
+    for name in groups():
+        statements = {"creation_statements": CREATE % name, "revocation_statements": REVOKE}
         times = {"default_ttl": f"{TTL}s", "max_ttl": LONGEST}
         await vault.call("POST", f"database/roles/jump-{name}", {"db_name": "jump", **statements, **times})
         await vault.call("PUT", f"sys/policies/acl/jump-login-{name}", {"policy": LOGIN % name})
@@ -74,6 +89,7 @@ async def prepare_vault(vault: Vault) -> None:
 async def main() -> None:
     DIRECTORY.mkdir(mode=0o700, parents=True, exist_ok=True)
     (DIRECTORY / "recordings").mkdir(mode=0o700, exist_ok=True)
+    prepare_database()
     async with session() as http:
         vault = Vault(http, SETTINGS["VAULT_ADDR"], os.environ["VAULT_TOKEN"])
         await prepare_vault(vault)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The broker and the SSH server, until Ctrl-C or until one of them ends.
 set -eu
+unset VAULT_TOKEN PGUSER PGPASSWORD  # they are for prepare.py alone
 here=$(dirname "$0")
 directory=${JUMP_DIR:-$HOME/.local/state/jump-host}
 python "$here/broker.py" &

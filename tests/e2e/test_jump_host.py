@@ -284,6 +284,12 @@ def test_the_group_decides_about_tunnels_and_rights(world: World, tmp_path: Path
         (tmp_path / directory).mkdir()
     jump = JumpHost(world, tmp_path / "admins")
     with jump.running():
+        before, others = world.handed_out(), world.users()
+        group = """--metadata 'OIDC_USERINFO_GROUPS=["dev","admins"]'"""
+        said = jump.sh(f'moorage config explain --user mia {group} --config "$JUMP_DIR/config.yaml"')
+        assert f"only 127.0.0.1:{world.database.port}" in said
+        assert not [secret for secret in world.handed_out() - before if secret in said]
+        until(lambda: world.users() <= others, "what was made for the question is revoked", seconds=20)
         allowed, other = free_port(), free_port()
         tunnels = f"-L {allowed}:127.0.0.1:{world.database.port}", f"-L {other}:{world.vault.url.partition('//')[2]}"
         with jump.login(instead("cat", *tunnels)) as window:

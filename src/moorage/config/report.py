@@ -14,7 +14,7 @@ from moorage.config.section import Path, Section, without_password
 from moorage.config.sections.auth import AuthConfig
 from moorage.config.sections.root import AppConfig
 
-__all__ = ["Setting", "as_json", "as_text", "dump", "listed", "settings", "summary"]
+__all__ = ["Setting", "as_json", "as_text", "dump", "listed", "settings", "shortened", "summary"]
 
 _WIDEST: Final = 60
 
@@ -113,7 +113,7 @@ def _guests(config: AppConfig) -> str:
 def as_text(loaded: Loaded, *, secrets: bool = False) -> str:
     """The report that ``moorage check`` prints."""
     lines = [f"{loaded.source.file}: the server would start with this", ""]
-    rows = [(dotted(one.path), _short(one.value), _origin(one, loaded)) for one in settings(loaded, secrets=secrets)]
+    rows = [(dotted(one.path), shortened(one.value), _origin(one, loaded)) for one in settings(loaded, secrets=secrets)]
     if rows:
         keys = max(len(row[0]) for row in rows)
         values = min(max(len(row[1]) for row in rows), _WIDEST)
@@ -135,15 +135,16 @@ def _origin(setting: Setting, loaded: Loaded) -> str:
     return f"line {setting.line}{written}"
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """`value` on one line of `_WIDEST` characters at most, without anything that could drive a terminal."""
     if isinstance(value, str):
         text = value.replace("\n", "\\n") if value else '""'
     elif isinstance(value, bool) or value is None:
         text = "null" if value is None else str(value).lower()
     elif isinstance(value, list):
-        text = "[" + ", ".join(_short(element) for element in value) + "]"
+        text = "[" + ", ".join(shortened(element) for element in value) + "]"
     elif isinstance(value, dict):
-        text = "{" + ", ".join(f"{key}: {_short(inner)}" for key, inner in value.items()) + "}"
+        text = "{" + ", ".join(f"{key}: {shortened(inner)}" for key, inner in value.items()) + "}"
     else:
         text = str(value)
     safe = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: _WIDEST * 2])
