@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from typing import Any
 
 from aiohttp import web
+from database import ask
 from passwords import NOBODYS, matches
-from settings import DATABASE, DIRECTORY, HOOKS
+from settings import DIRECTORY, HOOKS
 
 from moorage.webhook import Accepted, Configuration, ConfigurationRequest, Hooks, PasswordRequest
 from moorage.webhook.aiohttp import application
-
-
-def ask(query: str, *values: object) -> list[tuple[Any, ...]]:
-    """The rows of the panel's database, which may change at any time."""
-    with closing(sqlite3.connect(f"file:{DATABASE}?mode=ro", uri=True, timeout=5)) as database:
-        return database.execute(query, values).fetchall()
 
 
 class Hosting(Hooks):
@@ -37,7 +30,7 @@ def configuration(user: str) -> Configuration:
     """The sites of `user` below /sites, each as the rights say; a shell only for who may have one."""
     [(uid, shell)] = ask("select uid, shell from users where name = ?", user)
     rights = (
-        "select site, directory, may_write from rights join sites on site = sites.name where user = ? order by site"
+        "select site, directory, may_write from rights join sites on site = sites.name where customer = ? order by site"
     )
     mounts = [
         {"source": directory, "target": f"/sites/{site}", "writable": bool(may_write)}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-import sqlite3
 
 import yaml
+from database import FILE, connected, is_empty
 from passwords import hashed
-from settings import DATABASE, DIRECTORY, HERE, HOOKS, PORT
+from settings import DIRECTORY, HERE, HOOKS, PORT
 
 USERS = {"mia": (40001, True), "tom": (40002, False)}
 SITES = {"blog": "mia", "shop": "mia", "docs": "tom"}
@@ -27,19 +27,19 @@ def main() -> None:
     config["configserver"] |= {"url": f"http://{HOOKS}/config", "secret": secret}
     config["state"]["directory"] = str(DIRECTORY / "state")
     keep("config.yaml", yaml.safe_dump(config))
-    if not DATABASE.exists():
+    if is_empty():
         fill()
 
 
 def fill() -> None:
     is_root = os.geteuid() == 0
-    with sqlite3.connect(DATABASE) as database:
-        database.executescript((HERE / "schema.sql").read_text())
+    with connected() as run:
+        for statement in (HERE / "schema.sql").read_text().split(";"):
+            if statement.strip():
+                run(statement)
         for user, (uid, shell) in USERS.items():
             password = os.environ.get(f"HOSTING_PASSWORD_{user.upper()}") or secrets.token_urlsafe(9)
-            database.execute(
-                "insert into users values (?, ?, ?, ?)", (user, hashed(password), uid if is_root else 0, shell)
-            )
+            run("insert into users values (?, ?, ?, ?)", user, hashed(password), uid if is_root else 0, int(shell))
             print(f"{user}: {password}")
         for site, owner in SITES.items():
             place = DIRECTORY / "sites" / site
@@ -48,9 +48,11 @@ def fill() -> None:
             if is_root:
                 for path in (place, place / "index.html"):
                     os.chown(path, USERS[owner][0], USERS[owner][0])
-            database.execute("insert into sites values (?, ?)", (site, str(place)))
-        database.executemany("insert into rights values (?, ?, ?)", RIGHTS)
-    DATABASE.chmod(0o600)
+            run("insert into sites values (?, ?)", site, str(place))
+        for right in RIGHTS:
+            run("insert into rights values (?, ?, ?)", *right)
+    if FILE.exists():
+        FILE.chmod(0o600)
 
 
 def keep(name: str, text: str) -> None:

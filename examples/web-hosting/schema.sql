@@ -13,8 +13,8 @@ create table sites (
 );
 
 create table rights (
-    user text not null references users (name),
+    customer text not null references users (name),
     site text not null references sites (name),
     may_write integer not null default 0,
-    primary key (user, site)
+    primary key (customer, site)
 );

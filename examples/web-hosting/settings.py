@@ -11,7 +11,6 @@ _DEFAULT = Path("/srv/web-hosting") if os.geteuid() == 0 else Path.home() / ".lo
 DIRECTORY = Path(os.environ.get("HOSTING_DIR") or _DEFAULT)
 PORT = os.environ.get("HOSTING_PORT") or "2222"
 HOOKS = os.environ.get("HOSTING_HOOKS") or "127.0.0.1:8090"
-DATABASE = DIRECTORY / "hosting.db"
 
 if __name__ == "__main__":
     print(DIRECTORY)

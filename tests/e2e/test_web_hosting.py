@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.e2e.clients import Client
 from tests.e2e.serving import free_port
 from tests.e2e.waiting import until
 from tests.parts import need
+from tests.parts.postgres import Postgres, postgres
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "web-hosting"
@@ -33,7 +35,8 @@ MIA, TOM = "mias-password", "toms-password"
 class Hosting:
     """The example, running in a directory of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: Postgres | None) -> None:
+        self._database = database
         self.directory = Path(tempfile.mkdtemp(prefix="hosting-"))
         self.directory.chmod(0o755)
         self.port = free_port()
@@ -43,6 +46,7 @@ class Hosting:
             "HOSTING_DIR": str(self.directory / "state"),
             "HOSTING_PORT": str(self.port),
             "HOSTING_HOOKS": f"127.0.0.1:{free_port()}",
+            **({"HOSTING_DATABASE": database.url()} if database else {}),
             "HOSTING_PASSWORD_MIA": MIA,
             "HOSTING_PASSWORD_TOM": TOM,
         }
@@ -69,16 +73,29 @@ class Hosting:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def sql(self, query: str, *values: object) -> None:
-        with sqlite3.connect(self.directory / "state" / "hosting.db") as database:
-            database.execute(query, values)
+    def sql(self, statement: str) -> None:
+        if self._database is not None:
+            self._database.sql(statement)
+            return
+        with closing(sqlite3.connect(self.directory / "state" / "hosting.db")) as database, database:
+            database.execute(statement)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[Postgres | None]:
+    """The panel's database; None is a file."""
+    if request.param == "sqlite":
+        yield None
+        return
+    with postgres(free_port()) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
-def hosting(bubblewrap: None) -> Iterator[Hosting]:
+def hosting(database: Postgres | None, bubblewrap: None) -> Iterator[Hosting]:
     """The two commands that the README begins with, as root, whose guests are other users."""
     need.root()
-    running = Hosting()
+    running = Hosting(database)
     with (running.directory / "log").open("wb") as log:
         process = subprocess.Popen(
             ["sh", "-ec", START],
@@ -123,7 +140,8 @@ def test_a_panels_own_hashes_are_taken(hosting: Hosting, scheme: str) -> None:
     else:
         command = ["openssl", "passwd", f"-{scheme}", "as the panel has it"]
         made = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    hosting.sql("insert or replace into users values ('zoe', ?, 40003, 1)", made)
+    hosting.sql("delete from users where name = 'zoe'")
+    hosting.sql(f"insert into users values ('zoe', '{made}', 40003, 1)")
     assert hosting.user("zoe", "as the panel has it").run("id -un").stdout == b"zoe\n"
     assert hosting.user("zoe", "as nobody has it").run("id -un").returncode == 255
 
@@ -217,7 +235,7 @@ def test_rights_that_are_taken_away_are_gone_at_the_next_login(hosting: Hosting)
     try:
         assert tom.tool("sftp", "-b", "-", "guest", input=b"ls /shop\n").returncode == 0
     finally:
-        hosting.sql("delete from rights where user = 'tom' and site = 'shop'")
+        hosting.sql("delete from rights where customer = 'tom' and site = 'shop'")
     assert tom.tool("sftp", "-b", "-", "guest", input=b"ls /shop\n").returncode != 0
 
 
