@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
+import shutil
+import signal
 import socket
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +21,9 @@ from typing import Any
 import pytest
 import yaml
 from tests.e2e.clients import Client, make_key
-from tests.e2e.serving import MOORAGE, Server
+from tests.e2e.serving import MOORAGE, Server, free_port
 from tests.e2e.waiting import until
+from tests.parts.s3 import ACCESS, BUCKET, SECRET, s3_server
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "honeypot" / "config.yaml"
 MALWARE = b"\x7fELF" + bytes(range(256)) * 40
@@ -146,3 +151,61 @@ def test_an_attacker_is_let_in_recorded_and_held_fast(trap: Trap, tmp_path: Path
     [noted] = {details["key"] for code, details in codes if code == "SSH_AUTH_FAILED" and details.get("key")}
     assert noted.startswith("SHA256:")
     assert not any("123456" in json.dumps(details) for _, details in codes)
+
+
+START, ATTACK, REPORT = re.findall(
+    r"^```sh\n(.*?)^```$", EXAMPLE.with_name("README.md").read_text(), re.DOTALL | re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("storage", ["files", "s3"])
+def test_what_the_readme_says(bubblewrap: None, tmp_path: Path, storage: str) -> None:
+    wrapper = tmp_path / "bin" / "ssh"  # the README's, with nothing of this machine's own settings
+    wrapper.parent.mkdir()
+    options = f"-F none -o UserKnownHostsFile={tmp_path}/known -o StrictHostKeyChecking=accept-new"
+    wrapper.write_text(f'#!/bin/sh\nexec sshpass -p 123456 {shutil.which("ssh")} {options} "$@"\n')
+    wrapper.chmod(0o700)
+    environment = {
+        **os.environ,
+        "PATH": f"{wrapper.parent}:{MOORAGE.parent}:{os.environ['PATH']}",
+        "TRAP_DIR": str(tmp_path / "trap"),
+        "TRAP_PORT": str(free_port()),
+    }
+
+    def sh(commands: str, *, fails: bool = False) -> str:
+        command = ["sh", "-ec", commands]
+        where = EXAMPLE.parents[2]
+        done = subprocess.run(
+            command, cwd=where, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert fails == (done.returncode != 0), done
+        return done.stdout
+
+    with ExitStack() as stack:
+        if storage == "s3":
+            store = stack.enter_context(s3_server())
+            environment |= {"TRAP_BUCKET": BUCKET, "TRAP_S3": store.endpoint, "AWS_REGION": "us-east-1"}
+            environment |= {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET}
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen(
+                ["sh", "-ec", START],
+                cwd=EXAMPLE.parents[2],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            until(lambda: "SSH_AVAILABLE" in (tmp_path / "log").read_text() or process.poll() is not None, "it listens")
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            for _ in range(2):
+                sh(ATTACK, fails=True)  # a try that is refused
+            assert "Linux" in sh(f"{ATTACK.strip()} || true")
+            until(lambda: re.search(r"\b3 attempts to log in, 1 login", sh(REPORT)), "all is on record", seconds=40)
+            told = sh(REPORT)
+            assert "123456" in told
+            assert "wget" in told
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(30)

@@ -139,11 +139,8 @@ class _Seen:
                 report.hours.note(moment(message.timestamp)[:13])
             case 100:
                 report.attempts += 1
-                name, password = payload["username"], decoded(payload["password"] or b"")
-                report.names.note(name)
-                if password:
-                    report.passwords.note(password)
-                    report.credentials.note(f"{name}:{password}")
+                report.names.note(payload["username"])
+                self._password(payload["username"], decoded(payload["password"] or b""))
             case 104:
                 report.attempts += 1
                 report.names.note(payload["username"])
@@ -151,6 +148,9 @@ class _Seen:
             case 109:
                 report.attempts += 1
                 report.names.note(payload["username"])
+                for one in payload["answers"] or ():
+                    if isinstance(one, dict) and "password" in str(one.get("question", "")).lower():
+                        self._password(payload["username"], str(one.get("answer", "")))
             case 199:
                 report.logins += 1
             case 200 if payload["requestType"] == CLIENT:
@@ -175,6 +175,11 @@ class _Seen:
     def end(self) -> None:
         for _, _, line in self._lines.rest():
             self._typed(line)
+
+    def _password(self, name: str, password: str) -> None:
+        if password:
+            self._report.passwords.note(password)
+            self._report.credentials.note(f"{name}:{password}")
 
     def _typed(self, line: str) -> None:
         shown = decoded(plain(line.encode("utf-8", "surrogateescape"))).strip()

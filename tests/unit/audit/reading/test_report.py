@@ -122,3 +122,13 @@ def test_no_recordings_are_a_report_too() -> None:
     assert "0 connections" in report.as_text(10)
     assert "<h1>" in report.as_html(10)
     json.dumps(report.as_json(10))
+
+
+def test_a_password_that_was_asked_for_as_a_question_counts_as_one() -> None:
+    report = Report()
+    answers = [{"question": "Password: ", "answer": "123456"}, {"question": "Your pet?", "answer": "cat"}, "odd"]
+    report.add([message(109, username="root", answers=answers), message(109, username="root", answers=None)])
+    found = report.as_json(10)
+    assert found["attempts"] == 2
+    assert found["top"]["Passwords"] == [{"value": "123456", "count": 1}]
+    assert found["top"]["User names and passwords"] == [{"value": "root:123456", "count": 1}]
