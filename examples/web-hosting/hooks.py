@@ -36,7 +36,7 @@ def configuration(user: str) -> Configuration:
         {"source": directory, "target": f"/sites/{site}", "writable": bool(may_write)}
         for site, directory, may_write in ask(rights, user)
     ]
-    security: dict[str, Any] = {"sftp": {"root": "/sites", "quota": "500Mi"}}
+    security: dict[str, Any] = {"sftp": {"root": "/sites", "quota": "500Mi"}, "maxLogins": 5}
     if shell:
         security |= {"shell": {"mode": "enable"}, "command": {"mode": "enable"}}
     return Configuration(config={"sandbox": {"user": uid, "mounts": mounts}, "security": security})

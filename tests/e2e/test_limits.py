@@ -16,6 +16,18 @@ from tests.parts import need
 PREPARE = "mkdir -p /tmp/.secret /tmp/sites; echo s >/tmp/.secret/key; ln -s / /tmp/out; cat"
 
 
+def test_a_user_may_be_logged_in_so_many_times(serve: Serve) -> None:
+    place = serve("sandbox", security={"maxLogins": 1})
+    client = place.user.start("echo ready; exec sleep 1000")
+    assert client.stdout is not None
+    assert client.stdout.readline() == b"ready\n"
+    refused = place.user.run("echo in")
+    assert (refused.returncode, refused.stdout) == (255, b"")
+    assert b"You are logged in too many times." in refused.stderr
+    client.kill()
+    until(lambda: place.user.run("echo in").stdout == b"in\n", "the place is free again")
+
+
 def test_a_login_from_elsewhere_reads_why(serve: Serve) -> None:
     place = serve("sandbox", security={"sources": {"allow": ["198.51.100.0/24"]}})
     done = place.user.run("echo in")

@@ -356,10 +356,11 @@ class Connection:
             text = failure.user_text if isinstance(failure, Failure) else BackendError("").user_text
             self.end(f"{text} (reference {self.reference})")
 
-    def _keep_time(self, config: AppConfig) -> None:
-        """From where and when a login of `config` may come, or `Refused`; and how long it may last."""
+    def _admit(self, config: AppConfig, username: str) -> None:
+        """From where, when and how often a login of `config` may come, or `Refused`; and how long it may last."""
         policy = Policy(config.security)
         policy.source(self.peer.host)
+        policy.login(open_logins=sum(one.username == username for one in self._gateway.connections))
         self._timekeeper = Timekeeper(
             config.security.time_limits,
             seconds_allowed=policy.hours(self._gateway.clock()),
@@ -399,6 +400,12 @@ class Connection:
                     await asyncio.wait({task})
 
     @property
+    def username(self) -> str | None:
+        """Who is logged in; None before that, and when there was no login."""
+        settled = self._login
+        return settled.result().username if settled.done() and settled.exception() is None else None
+
+    @property
     def reference(self) -> str:
         """What a user quotes and an operator finds in the log."""
         return self.id[:12]
@@ -412,7 +419,7 @@ class Connection:
             config, attempt = await self._gateway.source.resolve(attempt)
             config = recorded(restricted(config, attempt.restrictions))
             backend = config.backend
-            self._keep_time(config)
+            self._admit(config, attempt.username)
             login = Login(attempt, method, config)
             self._login.set_result(login)
             self.emit(events.LoginAccepted(login=login))

@@ -62,6 +62,16 @@ class Policy:
                 code=Code.SECURITY_MAX_SESSIONS,
             )
 
+    def login(self, *, open_logins: int) -> None:
+        """May the user log in beside `open_logins` of the same name?"""
+        limit = self._security.max_logins
+        if limit >= 0 and open_logins >= limit:
+            raise Refused(
+                f"the user has {open_logins} connections; security.maxLogins is {limit}",
+                user_text="You are logged in too many times.",
+                code=Code.SECURITY_MAX_LOGINS,
+            )
+
     def environment(self, name: bytes) -> None:
         """May the variable `name` be set?  ``SSH_ORIGINAL_COMMAND`` is never the client's to set."""
         rules = self._security.env

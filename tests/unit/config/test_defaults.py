@@ -271,6 +271,7 @@ DEFAULTS: dict[str, Any] = {
             "allowedListeners": [],
         },
         "maxSessions": -1,
+        "maxLogins": -1,
         "sftp": {"root": "", "readOnly": False, "hidden": [], "quota": "0"},
         "sources": {"allow": [], "deny": []},
         "hours": {"allow": [], "zone": "UTC"},

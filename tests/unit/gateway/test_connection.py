@@ -639,3 +639,22 @@ async def test_a_service_that_does_not_answer_is_nobody_s_fault(world: World) ->
     connection.ended(None)
     assert not world.heard_of(events.SourcePenalised)
     world.connect()
+
+
+async def test_a_user_may_log_in_so_many_times(world: World) -> None:
+    world.source.config = AppConfig.model_validate({"security": {"maxLogins": 1}})
+    first = await world.login()
+    await until(lambda: world.backend.guests)
+    second = await world.login()
+    session = await second.open_session()
+    with pytest.raises(Refused) as caught:
+        await session.start(ProgramKind.SHELL, b"", None, None)  # type: ignore[arg-type]
+    assert (caught.value.code, caught.value.user_text) == (
+        Code.SECURITY_MAX_LOGINS,
+        "You are logged in too many times.",
+    )
+    first.ended(None)
+    second.ended(None)
+    await until(lambda: not world.gateway.connections)
+    await world.login()
+    await until(lambda: len(world.backend.guests) == 2)

@@ -154,6 +154,9 @@ class SecurityConfig(Section):
     max_sessions: Annotated[int, AtLeast(-1), KeepsZero(), Within(-(2**63), 2**63 - 1)] = -1
     """Sessions that one connection may have open at the same time; -1: no limit of its own, 0: none."""
 
+    max_logins: Annotated[int, AtLeast(-1), KeepsZero(), Within(-(2**63), 2**63 - 1)] = -1
+    """Connections that one user may have at the same time, at this server; -1: no limit. An addition."""
+
     sftp: SFTPSecurityConfig = Field(default_factory=SFTPSecurityConfig)
     """Files by SFTP. An addition."""
 
