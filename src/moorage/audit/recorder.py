@@ -28,7 +28,7 @@ from moorage.audit.codec import Entry, Packer
 from moorage.audit.encryption import Encryption
 from moorage.audit.entries import GAP, Entries
 from moorage.audit.filestorage import FileStorage, RecordingFile
-from moorage.audit.filewatch import FileWatch
+from moorage.audit.filewatch import FileWatch, Seen
 from moorage.audit.recovery import close
 from moorage.audit.retention import EVERY, Retention, retention
 from moorage.audit.transfers import Fact, Keep
@@ -219,12 +219,33 @@ class AuditRecorder:
         recording = AuditRecording(self, file, lines, Entries(self._country), end if on_failure == "end" else None)
         if self.wanted.files:
             told = recording.file_events = self._files_of(connection_id, peer) if self._files_of is not None else None
-            recording.files = FileWatch(self._keep, None if told is None else told.seen)
+            recording.files = FileWatch(self._keep, self._seen_by(told))
         recording.log = self.log.bind(connectionId=connection_id)
         task = asyncio.create_task(recording.run(), name=f"audit/{connection_id}")
         self._open[recording] = task
         task.add_done_callback(lambda _: self._gone(recording))
         return recording
+
+    def _seen_by(self, told: FileEvents | None) -> Seen | None:
+        """What is called for each file: tell of it, and upload what was captured."""
+        uploads = self._uploads
+        if uploads is None or not uploads.takes_captured:
+            return None if told is None else told.seen
+        loop = asyncio.get_running_loop()
+
+        def seen(fact: Fact, at: float, channel: int) -> None:
+            if told is not None:
+                told.seen(fact, at, channel)
+            if fact.is_kept and fact.sha256:
+                try:
+                    uploads.mark(fact.sha256)
+                except OSError as error:
+                    text = "A captured file is not uploaded"
+                    self.log.error(text, code=Code.AUDIT_STORAGE_FAILED, sha256=fact.sha256, cause=str(error))
+                else:
+                    loop.call_soon_threadsafe(uploads.captured, fact.sha256)
+
+        return seen
 
     async def _retain(self, rules: Retention) -> None:
         while True:
@@ -477,7 +498,8 @@ def recorder(
     if not config.is_recording:
         return None
     is_s3 = config.storage == "s3"
-    uploads = Uploads(config.s3) if is_s3 else None
+    captured = Path(config.capture.directory) if config.s3.captured else None
+    uploads = Uploads(config.s3, captured=captured) if is_s3 else None
     encryption = None
     if config.recipients:
         encryption = Encryption(config.recipients, about=None if uploads is None else uploads.about)

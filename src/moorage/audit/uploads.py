@@ -19,6 +19,7 @@ from typing import Any, Final
 import structlog
 
 from moorage.audit.encryption import ABOUT, SUFFIX
+from moorage.audit.reading.source import CAPTURED_PREFIX
 from moorage.codes import Code
 from moorage.config.sections.audit import AuditS3Config
 from moorage.errors import ConfigError
@@ -33,6 +34,10 @@ _READINGS: Final = 3
 """Tries of a recording that the spool's disk does not give; then it is left for the next start."""
 
 _NAME: Final = re.compile(r"[0-9a-f]{32}(\.age)?")
+_CAPTURED: Final = ".captured"
+_MARK: Final = re.compile(r"[0-9a-f]{64}\.captured")
+"""An empty file in the spool that stands for a captured file elsewhere."""
+
 _UNSAFE: Final = re.compile(r"[^ -~]")
 
 
@@ -43,11 +48,20 @@ class _Unreadable(Exception):
 class Uploads:
     """Uploads from the directory `config.local`."""
 
-    def __init__(self, config: AuditS3Config, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Raises `ConfigError` where the package is missing or a setting cannot be used.  Nothing is asked yet."""
+    def __init__(
+        self,
+        config: AuditS3Config,
+        *,
+        captured: Path | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`captured` is where captured files are that are to be uploaded too.
+
+        Raises `ConfigError` where the package is missing or a setting cannot be used.  Nothing is asked yet."""
         self._config = config
         self._sleep = sleep
         self._spool = Path(config.local)
+        self._captured = captured
         self._store = _store(config)
         self._slots = asyncio.Semaphore(config.parallel_uploads)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -67,6 +81,8 @@ class Uploads:
         for path in sorted(self._spool.iterdir()):
             if _NAME.fullmatch(path.name) and path.is_file():
                 self.finished(path.name)
+            elif _MARK.fullmatch(path.name):
+                self._captured_marked(path.name)
 
     def finished(self, name: str) -> None:
         """The recording `name` is complete in the spool: upload it some time soon.  Idempotent."""
@@ -74,6 +90,24 @@ class Uploads:
             self._wait_for(name)
             task = self._tasks[name] = asyncio.create_task(self._upload(name), name=f"audit/upload/{name}")
             task.add_done_callback(lambda _: self._tasks.pop(name, None))
+
+    @property
+    def takes_captured(self) -> bool:
+        """Are captured files uploaded too?"""
+        return self._captured is not None
+
+    def mark(self, digest: str) -> None:
+        """The captured file `digest` is to be uploaded, also if the server ends before.  Raises `OSError`; blocks."""
+        (self._spool / f"{digest}{_CAPTURED}").touch(mode=0o600)
+
+    def captured(self, digest: str) -> None:
+        """The captured file `digest`, which is marked, is there: upload it some time soon.  Idempotent."""
+        self._captured_marked(f"{digest}{_CAPTURED}")
+
+    def _captured_marked(self, mark: str) -> None:
+        if self._captured is not None and mark not in self._tasks:
+            task = self._tasks[mark] = asyncio.create_task(self._upload(mark), name=f"audit/upload/{mark}")
+            task.add_done_callback(lambda _: self._tasks.pop(mark, None))
 
     def _wait_for(self, name: str) -> None:
         was_full = self.is_full
@@ -127,6 +161,9 @@ class Uploads:
     async def _put(self, name: str) -> None:
         import obstore
 
+        if _MARK.fullmatch(name):
+            await self._put_captured(name)
+            return
         path = self._spool / name
         try:
             about = await asyncio.to_thread(self._said_of, path)
@@ -145,6 +182,24 @@ class Uploads:
         else:
             path.unlink()
         path.with_name(name + ABOUT).unlink(missing_ok=True)
+
+    async def _put_captured(self, mark: str) -> None:
+        import obstore
+
+        assert self._captured is not None
+        digest = mark.removesuffix(_CAPTURED)
+        path = self._captured / digest
+        if not path.is_file():  # it was removed meanwhile
+            raise _Unreadable(f"the captured file {digest} is gone")
+        await obstore.put_async(
+            self._store,
+            f"{CAPTURED_PREFIX}{digest}",
+            path,
+            attributes={"Content-Type": "application/octet-stream"},
+            chunk_size=self._config.upload_part_size,
+            max_concurrency=_PARTS_AT_ONCE,
+        )
+        (self._spool / mark).unlink(missing_ok=True)
 
     def _said_of(self, path: Path) -> Mapping[str, str]:
         """The object's metadata; of an encrypted recording it stands beside it."""

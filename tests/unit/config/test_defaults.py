@@ -233,6 +233,7 @@ DEFAULTS: dict[str, Any] = {
             "profile": "default",
             "spoolLimit": "0",
             "checksum": "",
+            "captured": False,
             "keep": "",
             "metadata": {"ip": False, "username": False},
         },

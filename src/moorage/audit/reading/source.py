@@ -16,6 +16,8 @@ from moorage.errors import ConfigError
 _PIECE: Final = 256 * 1024
 S3: Final = "s3://"
 CAST: Final = ".cast"
+CAPTURED_PREFIX: Final = "captured/"
+"""What the names of captured files begin with in a bucket, among the recordings."""
 
 
 class Source(Protocol):
@@ -186,6 +188,8 @@ def _objects(place: str, access: S3Access) -> Iterator[Source]:
         store: Any = S3Store(bucket, client_options=client, **access.options())
         for page in obstore.list(store, prefix or None):
             for one in page:
+                if one["path"].startswith(CAPTURED_PREFIX):
+                    continue
                 if one["size"] and "." not in one["path"].rpartition("/")[2].removesuffix(SUFFIX):
                     yield ObjectSource(store, one["path"], f"{S3}{bucket}/{one['path']}", one["size"])
         if prefix and "/" in prefix:

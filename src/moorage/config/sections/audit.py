@@ -85,6 +85,9 @@ class AuditS3Config(Section):
     """The most bytes of finished recordings that wait in `local`; beyond it `onFailure` decides. 0: what the disk has.
     An addition."""
 
+    captured: bool = False
+    """Upload captured files too, as `captured/SHA-256`; they stay in `capture.directory` as well. An addition."""
+
     keep: str = ""
     """A directory where each recording is kept after its upload too, on the same file system as `local`; empty:
     nowhere. An addition."""
@@ -229,6 +232,10 @@ class AuditConfig(Section):
             yield Finding(("file", "directory"), wrong)
         if self.storage == "s3":
             yield from under("s3", self.s3.problems(disk))
+            if self.s3.captured and not self.capture.directory:
+                yield Finding(
+                    ("s3", "captured"), "has no effect without capture.directory", "name one, or leave it out"
+                )
 
     def warnings(self) -> Iterator[Finding]:
         for index, sink in enumerate(self.events):
