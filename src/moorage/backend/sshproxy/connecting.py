@@ -81,6 +81,7 @@ async def connected(
     config = login.config.sshproxy
     options = _options(config, login.username)
     progress("connecting")
+    refusal: Exception | None = None
     try:
         async with asyncio.timeout(config.timeout.total_seconds() or None):
             while True:
@@ -88,16 +89,12 @@ async def connected(
                 try:
                     return await _once(config, upstream, options), upstream
                 except (ConnectionRefusedError, TimeoutError) as error:
-                    if upstream.connection is not None:
-                        raise
-                    last = error
+                    refusal = error
                 progress("the server behind does not answer yet")
                 await asyncio.sleep(AGAIN)
     except TimeoutError as cause:
         seconds = config.timeout.total_seconds()
-        raise _failed(f"no login in {seconds:g} s", Code.SSHPROXY_BACKEND_FAILED, _UNREACHABLE) from (
-            locals().get("last") or cause
-        )
+        raise _failed(f"no login in {seconds:g} s", Code.SSHPROXY_BACKEND_FAILED, _UNREACHABLE) from refusal or cause
 
 
 async def _once(config: SSHProxyConfig, upstream: Upstream, options: Mapping[str, Any]) -> asyncssh.SSHClientConnection:
