@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -123,8 +124,12 @@ class Client:
             yield sharing
         finally:
             master.terminate()
-            master.communicate(timeout=10)
-            control.parent.rmdir()
+            try:
+                master.communicate(timeout=10)
+            except subprocess.TimeoutExpired:  # it has its own idea of when it may go
+                master.kill()
+                master.communicate()
+            shutil.rmtree(control.parent)
 
     def rsh(self) -> str:
         """An ``ssh`` command line for rsync's ``-e`` and git's ``GIT_SSH_COMMAND``."""

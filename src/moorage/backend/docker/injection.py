@@ -7,6 +7,7 @@ socket that it dials.  Every other engine gets an `AgentVolume`, filled once ove
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import secrets
@@ -88,15 +89,27 @@ class Door:
 
     async def accept(self, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         """Connect `protocol` to the agent that dials; nobody else can from then on."""
-        loop = asyncio.get_running_loop()
-        connection, _ = await loop.sock_accept(self._listener)
+        connection = await self._accepted()
         try:
             self._listener.close()
             (self._directory / _SOCKET).unlink(missing_ok=True)
-            await loop.connect_accepted_socket(protocol, connection)
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
         except BaseException:
             connection.close()
             raise
+
+    async def _accepted(self) -> socket.socket:
+        """The connection.  The loop's own `sock_accept` loses one that comes in the moment in which it is cancelled."""
+        loop, waiting = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._listener, waiting.set)
+        try:
+            while True:
+                await waiting.wait()
+                waiting.clear()
+                with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+                    return self._listener.accept()[0]
+        finally:
+            loop.remove_reader(self._listener)
 
     def close(self) -> None:
         """Remove the directory.  Idempotent."""
