@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import functools
 import hmac
+import secrets
 import threading
 
 import argon2
@@ -12,9 +14,6 @@ import argon2
 _crypt = ctypes.CDLL(ctypes.util.find_library("crypt") or "libcrypt.so.1").crypt
 _crypt.restype = ctypes.c_char_p
 _one_at_a_time = threading.Lock()  # crypt(3) answers in memory of its own
-
-NOBODYS = "$6$nobody$" + "." * 86
-"""A hash that no password has: a name that does not exist takes as long as one that does."""
 
 
 def matches(password: bytes, stored: str) -> bool:
@@ -36,3 +35,9 @@ def matches(password: bytes, stored: str) -> bool:
 def hashed(password: str) -> str:
     """A hash for a new password."""
     return argon2.PasswordHasher().hash(password)
+
+
+@functools.cache
+def nobodys() -> str:
+    """A hash of a password that nobody has, as costly to verify as those of `hashed`."""
+    return hashed(secrets.token_hex())

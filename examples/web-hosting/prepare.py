@@ -43,11 +43,12 @@ def fill() -> None:
             print(f"{user}: {password}")
         for site, owner in SITES.items():
             place = DIRECTORY / "sites" / site
-            place.mkdir(parents=True)
-            (place / "index.html").write_text(f"<h1>{site}</h1>\n")
-            if is_root:
-                for path in (place, place / "index.html"):
-                    os.chown(path, USERS[owner][0], USERS[owner][0])
+            if not place.exists():  # another database may have brought it: then a customer's files are in it
+                place.mkdir(parents=True)
+                (place / "index.html").write_text(f"<h1>{site}</h1>\n")
+                if is_root:
+                    for path in (place, place / "index.html"):
+                        os.chown(path, USERS[owner][0], USERS[owner][0])
             run("insert into sites values (?, ?)", site, str(place))
         for right in RIGHTS:
             run("insert into rights values (?, ?, ?)", *right)

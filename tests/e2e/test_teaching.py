@@ -8,7 +8,6 @@ import shutil
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from tests.parts import need
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "examples" / "teaching" / "README.md").read_text()
 START, LOG_IN, TEACH = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+RESET = TEACH.splitlines()[-1]
 
 
 class Class:
@@ -38,7 +38,7 @@ class Class:
         self.state = self.directory / "state"
         self.environment = {
             **os.environ,
-            "PATH": f"{self.directory}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{self.directory}/bin:/usr/bin:/bin",  # a newcomer's: the README finds Moorage, or nobody does
             "CLASS_DIR": str(self.state),
             "CLASS_PORT": str(self.port),
             "CLASS_HOOKS": f"127.0.0.1:{free_port()}",
@@ -62,8 +62,9 @@ class Class:
         name = f"student{number:02}"
         return Client(self.port, name, self.directory, password=self.passwords[name])
 
-    def sh(self, commands: str) -> str:
-        environment = {**self.environment, "SSHPASS": self.passwords["student01"]}
+    def sh(self, commands: str, *, password: str | None = None) -> str:
+        asked = self.passwords["student01"] if password is None else password
+        environment = {**self.environment, "SSHPASS": asked}
         done = subprocess.run(
             ["sh", "-ec", commands], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
@@ -154,6 +155,34 @@ def test_homes_are_kept_or_not_and_are_nobody_elses(lesson: tuple[Class, subproc
         done = other.run(command)
         assert done.returncode not in {0, 255}, command
         assert done.stdout == b""
+
+
+def test_a_reset_leaves_nothing_however_busy_the_student(lesson: tuple[Class, subprocess.Popen[bytes]]) -> None:
+    school, _ = lesson
+    homes = school.state / "homes"
+    endless = 'trap "" TERM HUP; i=0; while :; do mkdir -p d$((i % 50)); echo x > d$((i % 50))/f$i; i=$((i + 1)); done'
+    client = school.student(4).start(endless)
+    until(lambda: len(list((homes / "student04").glob("*"))) >= 50, "the home fills")
+    told = school.sh(RESET.replace("student01", "student04"))
+    assert "student04 starts anew" in told
+    assert [path.name for path in homes.iterdir() if "student04" in path.name] == []
+    client.communicate(timeout=15)
+    assert client.returncode != 0
+    assert school.student(4).run("ls -A").stdout == b".cloud\n"
+
+
+def test_a_reset_needs_no_server() -> None:
+    school = Class(CLASS_STUDENTS="2")
+    try:
+        prepare, _ = START.splitlines()
+        school.sh(prepare, password="")
+        kept = school.state / "homes" / "student01" / "diary"
+        kept.parent.mkdir()
+        kept.write_text("old")
+        assert "student01 starts anew" in school.sh(RESET)
+        assert list((school.state / "homes").iterdir()) == []
+    finally:
+        shutil.rmtree(school.directory)
 
 
 def test_a_name_that_is_not_on_the_roster(lesson: tuple[Class, subprocess.Popen[bytes]]) -> None:

@@ -9,16 +9,16 @@ import signal
 import sqlite3
 import stat
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import bcrypt
 import pytest
 from tests.e2e.clients import Client
+from tests.e2e.processes import tree
 from tests.e2e.serving import free_port
 from tests.e2e.waiting import until
 from tests.parts import need
@@ -42,7 +42,7 @@ class Hosting:
         self.port = free_port()
         self.environment = {
             **os.environ,
-            "PATH": f"{self.directory}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{self.directory}/bin:/usr/bin:/bin",  # a newcomer's: the README finds Moorage, or nobody does
             "HOSTING_DIR": str(self.directory / "state"),
             "HOSTING_PORT": str(self.port),
             "HOSTING_HOOKS": f"127.0.0.1:{free_port()}",
@@ -91,8 +91,8 @@ def database(request: pytest.FixtureRequest) -> Iterator[Postgres | None]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def hosting(database: Postgres | None, bubblewrap: None) -> Iterator[Hosting]:
+@contextmanager
+def started(database: Postgres | None) -> Iterator[tuple[Hosting, subprocess.Popen[bytes]]]:
     """The two commands that the README begins with, as root, whose guests are other users."""
     need.root()
     running = Hosting(database)
@@ -109,11 +109,19 @@ def hosting(database: Postgres | None, bubblewrap: None) -> Iterator[Hosting]:
     try:
         until(lambda: "SSH_AVAILABLE" in running.log() or process.poll() is not None, "it listens", seconds=40)
         assert process.poll() is None, running.log()
-        yield running
+        yield running, process
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
         shutil.rmtree(running.directory)
+
+
+@pytest.fixture(scope="module")
+def hosting(database: Postgres | None, bubblewrap: None) -> Iterator[Hosting]:
+    """Moorage and the hooks, with each database in turn."""
+    with started(database) as (running, _):
+        yield running
 
 
 def test_what_the_readme_says(hosting: Hosting) -> None:
@@ -130,7 +138,8 @@ def test_what_the_readme_says(hosting: Hosting) -> None:
 )
 def test_who_is_not_let_in(hosting: Hosting, name: str, password: str) -> None:
     done = hosting.user(name, password).run("echo in")
-    assert (done.returncode, done.stdout) != (0, b"in\n")
+    assert done.returncode == 255
+    assert b"Permission denied" in done.stderr, "refused for what he may do, not for the password"
 
 
 @pytest.mark.parametrize("scheme", ["6", "5", "bcrypt"])
@@ -247,3 +256,59 @@ def test_the_quota_holds(hosting: Hosting) -> None:
     done = tom.tool("sftp", "-b", "-", "guest", input=f"put {big} /docs/big\n".encode(), timeout=50)
     assert done.returncode != 0
     (hosting.sites / "docs" / "big").unlink(missing_ok=True)
+
+
+def test_a_login_has_bounds(hosting: Hosting) -> None:
+    mia = hosting.user("mia", MIA)
+    eaten = mia.run("head -c 600M /dev/zero | tail | wc -c; echo after")
+    assert eaten.stdout.split()[-1] == b"after", "the login outlives what it has started"
+    assert eaten.stdout.split()[0] != str(600 << 20).encode()
+    bomb = mia.run("sh -c 'for i in $(seq 100); do sleep 60 >/dev/null 2>&1 & done; echo all'")
+    assert b"all" not in bomb.stdout
+    assert b"fork" in bomb.stderr.lower(), bomb.stderr
+    with ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(mia.opened())
+        assert mia.run("echo in").stdout == b"", "a sixth login"
+        assert hosting.user("tom", TOM).tool("sftp", "-b", "-", "guest", input=b"ls\n").returncode == 0
+    until(lambda: mia.run("echo in").stdout == b"in\n", "there is room again")
+
+
+def test_a_name_that_does_not_exist_costs_what_another_does(hosting: Hosting) -> None:
+    asked = "import hooks; hooks.matches = lambda _, stored: print(stored) or True; print(hooks.is_right('{}', b''))"
+    for name, is_known in (("mia", "True"), ("nobody", "False")):
+        command = [str(ROOT / ".venv/bin/python"), "-c", asked.format(name)]
+        done = subprocess.run(
+            command, cwd=EXAMPLE, env=hosting.environment, check=True, capture_output=True, text=True
+        ).stdout.split()
+        assert done[0].startswith("$argon2id$"), "a whole verification either way"
+        assert done[1] == is_known
+
+
+def test_a_fresh_database_leaves_the_sites_that_are_there(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOSTING_DIR": str(tmp_path / "state"), "HOSTING_DATABASE": ""}
+    for turn in range(2):
+        prepare = [ROOT / ".venv/bin/python", EXAMPLE / "prepare.py"]
+        done = subprocess.run(prepare, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("mia: ")
+        page = tmp_path / "state" / "sites" / "blog" / "index.html"
+        assert page.read_text() == ("<p>mine</p>" if turn else "<h1>blog</h1>\n")
+        page.write_text("<p>mine</p>")
+        (tmp_path / "state" / "hosting.db").unlink()
+
+
+@pytest.mark.parametrize("program", ["hooks.py", "moorage"])
+def test_neither_runs_without_the_other(bubblewrap: None, program: str) -> None:
+    with started(None) as (hosting, process):
+        others = tree([process.pid])
+        [pid] = [pid for pid in others if _runs(pid, program)]
+        os.kill(pid, signal.SIGKILL)
+        assert process.wait(30) != 0
+        assert ("the hooks have ended" in hosting.log()) == (program == "hooks.py")
+        until(lambda: not any(Path(f"/proc/{other}").exists() for other in others), "nothing is left")
+
+
+def _runs(pid: int, program: str) -> bool:
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return any(Path(os.fsdecode(word)).name == program for word in words[1:2])
