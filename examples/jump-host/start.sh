@@ -1,5 +1,5 @@
 #!/bin/sh
-# The broker and the SSH server, until Ctrl-C or until one of them ends.
+# The broker and the SSH server, until Ctrl-C or until the server ends.
 set -eu
 unset VAULT_TOKEN PGUSER PGPASSWORD  # they are for prepare.py alone
 here=$(dirname "$0")

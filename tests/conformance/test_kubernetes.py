@@ -54,6 +54,10 @@ class TestPersistent(OnCluster, BackendConformance):
         self._config = cluster_config(kubernetes_cluster, "busybox", **pod)
 
     async def leftovers(self, backend: Backend) -> list[str]:
+        for _ in range(100):  # the stream is closed, which the cluster's node has yet to tell the agent
+            if not agents():
+                break
+            await asyncio.sleep(0.1)
         return [f"agent {pid}" for pid in agents()]
 
     async def lose(self, backend: Backend, guest: Guest) -> None:
