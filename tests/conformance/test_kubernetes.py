@@ -5,6 +5,7 @@ Where each test takes a pod, and so some seconds, here is how bytes flow and gue
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator, Mapping
