@@ -104,12 +104,13 @@ class TestNoAgent(ClusterStarts):
 
 
 def agents() -> list[int]:
-    """The agents that serve a connection in a pod that stays."""
+    """The agents that serve a connection in a pod that stays, and none of other guests on this machine."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and (entry / "cmdline").exists():
             try:
-                if (entry / "cmdline").read_bytes().startswith(b"/.moorage/agent\0serve\0"):
+                is_agent = (entry / "cmdline").read_bytes().startswith(b"/.moorage/agent\0serve\0")
+                if is_agent and b"KUBERNETES_SERVICE_HOST=" in (entry / "environ").read_bytes():
                     found.append(int(entry.name))
             except OSError:
                 continue
