@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from moorage.auth.hook import pauses
-from moorage.auth.oauth2.contract import Secrets, TransientError
+from moorage.auth.oauth2.contract import Denied, Secrets, Tokens, TransientError
 from moorage.codes import Code
 from moorage.errors import AuthError
 from moorage.net.http import CallError, Message, NotJson, WebClient, parse_json
@@ -35,6 +35,42 @@ def form(url: str, fields: Mapping[str, str], authorization: str = "") -> Messag
 async def post(client: WebClient, url: str, fields: Mapping[str, str], authorization: str = "") -> tuple[int, Fields]:
     """POST a form; the status and the JSON object of the answer."""
     return await call(client, form(url, fields, authorization))
+
+
+async def exchanged(
+    client: WebClient,
+    url: str,
+    fields: Mapping[str, str],
+    authorization: str = "",
+    *,
+    failed: Code,
+    provider: str = "the provider",
+    separator: str = " ",
+) -> Tokens:
+    """The tokens for the code in `fields`.  A code is good for one exchange: it is never sent twice.
+
+    Raises `Denied` if the `provider` refuses the code and `AuthError` if it cannot be asked, both as `failed`.
+    """
+    try:
+        tokens = read_tokens(await post(client, url, fields, authorization), separator)
+    except TransientError as error:
+        raise AuthError(str(error), code=failed) from None
+    if isinstance(tokens, str):
+        raise Denied(f"{provider} refuses the code: {tokens[:60]!r}", failed)
+    return tokens
+
+
+def read_tokens(response: tuple[int, Fields], separator: str = " ") -> Tokens | str:
+    """The tokens in an answer, or its error code."""
+    status, answer = response
+    if error := text(answer, "error"):
+        return error
+    access = text(answer, "access_token")
+    if status != 200 or not access:
+        return f"status {status} without a token"
+    scope = answer.get("scope")
+    scopes = None if not isinstance(scope, str) else tuple(part for part in scope.split(separator) if part)
+    return Tokens(access, text(answer, "refresh_token"), text(answer, "id_token"), scopes)
 
 
 async def get(client: WebClient, url: str, authorization: str = "") -> tuple[int, Fields]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from moorage.auth.oauth2.calls import challenge, post, with_query
-from moorage.auth.oauth2.contract import Denied, DeviceGrant, Identity, Secrets, Tokens, TransientError
-from moorage.auth.oauth2.oidc import read_tokens
+from moorage.auth.oauth2.calls import challenge, exchanged, with_query
+from moorage.auth.oauth2.contract import DeviceGrant, Identity, Secrets, Tokens
 from moorage.codes import Code
 from moorage.config.clients import endpoint_of
 from moorage.config.sections.oauth2 import OAuth2Config
@@ -55,14 +54,8 @@ class GenericProvider:
             "redirect_uri": self._config.redirect_uri,
             "code_verifier": secrets.verifier,
         }
-        try:
-            answer = await post(self._client, self._config.token_endpoint.url, fields, self._authorization)
-        except TransientError as error:
-            raise AuthError(str(error), code=Code.GENERIC_ACCESS_TOKEN_FETCH_FAILED) from None
-        tokens = read_tokens(answer)
-        if isinstance(tokens, str):
-            raise Denied(f"the provider refuses the code: {tokens[:60]!r}", Code.GENERIC_ACCESS_TOKEN_FETCH_FAILED)
-        return tokens
+        url, failed = self._config.token_endpoint.url, Code.GENERIC_ACCESS_TOKEN_FETCH_FAILED
+        return await exchanged(self._client, url, fields, self._authorization, failed=failed)
 
     async def identify(self, tokens: Tokens, nonce: str | None) -> Identity:
         del nonce

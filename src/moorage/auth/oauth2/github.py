@@ -9,9 +9,19 @@ from urllib.parse import quote
 
 import structlog
 
-from moorage.auth.oauth2.calls import Fields, challenge, get, persistently, post, text, with_query
-from moorage.auth.oauth2.contract import Denied, DeviceGrant, Identity, Secrets, Tokens, TransientError
-from moorage.auth.oauth2.oidc import DEVICE_GRANT, read_grant, read_tokens
+from moorage.auth.oauth2.calls import (
+    Fields,
+    challenge,
+    exchanged,
+    get,
+    persistently,
+    post,
+    read_tokens,
+    text,
+    with_query,
+)
+from moorage.auth.oauth2.contract import Denied, DeviceGrant, Identity, Secrets, Tokens
+from moorage.auth.oauth2.oidc import DEVICE_GRANT, read_grant
 from moorage.codes import Code
 from moorage.config.sections.oauth2 import OAuth2Config
 from moorage.errors import AuthError
@@ -88,14 +98,14 @@ class GitHubProvider:
             "state": secrets.state,
             "code_verifier": secrets.verifier,
         }
-        try:
-            answer = await post(self._website, f"{self._url}/login/oauth/access_token", fields)
-        except TransientError as error:
-            raise AuthError(str(error), code=Code.GITHUB_ACCESS_TOKEN_FETCH_FAILED) from None
-        tokens = read_tokens(answer, ",")
-        if isinstance(tokens, str):
-            raise Denied(f"GitHub refuses the code: {tokens[:60]!r}", Code.GITHUB_ACCESS_TOKEN_FETCH_FAILED)
-        return tokens
+        return await exchanged(
+            self._website,
+            f"{self._url}/login/oauth/access_token",
+            fields,
+            failed=Code.GITHUB_ACCESS_TOKEN_FETCH_FAILED,
+            provider="GitHub",
+            separator=",",
+        )
 
     async def identify(self, tokens: Tokens, nonce: str | None) -> Identity:
         del nonce

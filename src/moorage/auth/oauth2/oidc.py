@@ -11,16 +11,18 @@ import structlog
 from moorage.auth.oauth2.calls import (
     Fields,
     challenge,
+    exchanged,
     form,
     get,
     number,
     persistently,
     post,
+    read_tokens,
     require_safe,
     text,
     with_query,
 )
-from moorage.auth.oauth2.contract import Denied, DeviceGrant, Identity, Secrets, Tokens, TransientError
+from moorage.auth.oauth2.contract import Denied, DeviceGrant, Identity, Secrets, Tokens
 from moorage.auth.oauth2.device import DEFAULT_INTERVAL
 from moorage.auth.oauth2.discovery import Discovery
 from moorage.auth.oauth2.idtoken import Expected, verified_claims
@@ -111,14 +113,9 @@ class OIDCProvider:
             "redirect_uri": self._config.redirect_uri,
             "code_verifier": secrets.verifier,
         }
-        # A code is good for one exchange: it is never sent twice.
-        try:
-            tokens = read_tokens(await post(self._client, endpoint, fields, self._authorization))
-        except TransientError as error:
-            raise AuthError(str(error), code=Code.OIDC_ACCESS_TOKEN_FETCH_FAILED) from None
-        if isinstance(tokens, str):
-            raise Denied(f"the provider refuses the code: {tokens[:60]!r}", Code.OIDC_ACCESS_TOKEN_FETCH_FAILED)
-        return tokens
+        return await exchanged(
+            self._client, endpoint, fields, self._authorization, failed=Code.OIDC_ACCESS_TOKEN_FETCH_FAILED
+        )
 
     async def identify(self, tokens: Tokens, nonce: str | None) -> Identity:
         wanted = set(self._config.extra_scopes) if self._config.enforce_scopes else set()
@@ -185,19 +182,6 @@ def read_grant(answer: Fields, *, base: str) -> DeviceGrant:
     return DeviceGrant(
         device, user, uri, number(answer, "interval", DEFAULT_INTERVAL), number(answer, "expires_in", 300.0)
     )
-
-
-def read_tokens(response: tuple[int, Fields], separator: str = " ") -> Tokens | str:
-    """The tokens in an answer, or its error code."""
-    status, answer = response
-    if error := text(answer, "error"):
-        return error
-    access = text(answer, "access_token")
-    if status != 200 or not access:
-        return f"status {status} without a token"
-    scope = answer.get("scope")
-    scopes = None if not isinstance(scope, str) else tuple(part for part in scope.split(separator) if part)
-    return Tokens(access, text(answer, "refresh_token"), text(answer, "id_token"), scopes)
 
 
 def _metadata(tokens: Tokens, claims: Mapping[str, Any]) -> dict[str, TextValue]:
