@@ -174,13 +174,10 @@ func (j *jail) openForWriting(r *sftp.Request, flags int) (*written, error) {
 	}
 	w := &written{File: file, quota: j.quota}
 	if wanted.Trunc {
-		err = w.resize(0)
-	} else {
-		err = w.measure()
-	}
-	if err != nil {
-		_ = file.Close()
-		return nil, err
+		if err := w.resize(0); err != nil {
+			_ = file.Close()
+			return nil, err
+		}
 	}
 	return w, nil
 }
@@ -321,7 +318,7 @@ func (j *jail) setstat(r *sftp.Request, name string) error {
 			return err
 		}
 		w := &written{File: file, quota: j.quota}
-		err = errors.Join(w.measure(), w.resize(int64(attributes.Size)), file.Close())
+		err = errors.Join(w.resize(int64(attributes.Size)), file.Close())
 		if err != nil {
 			return err
 		}

@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pkg/sftp"
 )
@@ -264,6 +266,59 @@ func TestAQuotaBoundsWhatIsWritten(t *testing.T) {
 	}
 	if err := errors.Join(client.Remove("/rest"), client.Truncate("/half", 0), write(client, "/half", strings.Repeat("x", limit/2))); err != nil {
 		t.Errorf("room that was freed cannot be used: %v", err)
+	}
+}
+
+func TestAQuotaHoldsWhileManyWriteAndTheCountIsOld(t *testing.T) {
+	const block, limit = 1 << 12, 100 << 12
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := root.Create("big")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := &quota{root: root, limit: limit}
+	w := &written{File: file, quota: q}
+	var group sync.WaitGroup
+	for part := range 8 {
+		group.Go(func() {
+			for i := range 50 {
+				q.mu.Lock()
+				q.counted = time.Time{} // a count is due at any moment, also while others write
+				q.mu.Unlock()
+				_, _ = w.WriteAt(make([]byte, block), int64(i*8+part)*block)
+			}
+		})
+	}
+	group.Wait()
+	if info, err := file.Stat(); err != nil || info.Size() != limit {
+		t.Errorf("%d bytes where %d fit, %v", info.Size(), limit, err)
+	}
+}
+
+func TestAFileThatIsCutBehindAnOpenOneCountsWhenItGrowsAgain(t *testing.T) {
+	const limit = 1 << 20
+	client, root, _ := jailed(t, object{"quota": limit})
+	for _, name := range []string{"/a", "/b", "/c", "/d"} {
+		file, err := client.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := make([]byte, limit/2)
+		_, _ = file.WriteAt(data, 0)
+		_ = client.Truncate(name, 0)
+		_, _ = file.WriteAt(data, 0)
+	}
+	var used int64
+	for _, name := range []string{"a", "b", "c", "d"} {
+		if info, err := os.Stat(filepath.Join(root, name)); err == nil {
+			used += info.Size()
+		}
+	}
+	if used > limit {
+		t.Errorf("%d bytes are there", used)
 	}
 }
 

@@ -14,7 +14,8 @@ const recount = 2 * time.Second
 // A quota bounds the bytes of the files below a root.
 //
 // What is used is counted at the first write and again when room seems to run out; between counts only this process's
-// own writes are known. Several sessions at once can so exceed it by what they write within a count's age.
+// own writes are known. Several sessions at once can so exceed it by what they write within a count's age. One write
+// is made at a time: what is counted, what a file's size is and what is reserved are then the same bytes.
 type quota struct {
 	root  *os.Root
 	limit int64
@@ -24,10 +25,25 @@ type quota struct {
 	counted time.Time
 }
 
-// take reserves growth bytes, or gives them back if growth is negative.
-func (q *quota) take(growth int64) error {
+// bound makes a change to file after which it is as long as after says, given its size now. A nil quota lets all pass.
+func (q *quota) bound(file *os.File, after func(now int64) int64, change func() error) error {
+	if q == nil {
+		return change()
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	info, err := file.Stat()
+	if err == nil {
+		err = q.take(after(info.Size()) - info.Size())
+	}
+	if err != nil {
+		return err
+	}
+	return change()
+}
+
+// take reserves growth bytes, or gives them back if growth is negative.
+func (q *quota) take(growth int64) error {
 	if growth > 0 {
 		if q.counted.IsZero() {
 			q.count()
@@ -66,57 +82,23 @@ func (q *quota) count() {
 	q.used, q.counted = used, time.Now()
 }
 
-// written is a file open for writing whose growth a quota is asked about.
+// written is a file open for writing whose growth a quota, if there is one, is asked about.
 type written struct {
 	*os.File
 	quota *quota
-
-	mu   sync.Mutex
-	size int64
 }
 
 // WriteAt asks before it grows the file.
-func (w *written) WriteAt(data []byte, offset int64) (int, error) {
-	if w.quota != nil {
-		if err := w.grow(offset + int64(len(data))); err != nil {
-			return 0, err
-		}
-	}
-	return w.File.WriteAt(data, offset)
-}
-
-func (w *written) grow(end int64) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if end <= w.size {
-		return nil
-	}
-	if err := w.quota.take(end - w.size); err != nil {
+func (w *written) WriteAt(data []byte, offset int64) (n int, err error) {
+	after := func(now int64) int64 { return max(now, offset+int64(len(data))) }
+	err = w.quota.bound(w.File, after, func() error {
+		n, err = w.File.WriteAt(data, offset)
 		return err
-	}
-	w.size = end
-	return nil
-}
-
-// measure takes the file's size as it is.
-func (w *written) measure() error {
-	info, err := w.Stat()
-	if err == nil {
-		w.size = info.Size()
-	}
-	return err
+	})
+	return n, err
 }
 
 // resize cuts the file, or lets it grow.
 func (w *written) resize(size int64) error {
-	if err := w.measure(); err != nil {
-		return err
-	}
-	if w.quota != nil {
-		if err := w.quota.take(size - w.size); err != nil {
-			return err
-		}
-	}
-	w.size = size
-	return w.Truncate(size)
+	return w.quota.bound(w.File, func(int64) int64 { return size }, func() error { return w.Truncate(size) })
 }
