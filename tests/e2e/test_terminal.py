@@ -78,9 +78,10 @@ def test_control_d_ends_the_shell(window: Terminal) -> None:
 
 
 def test_a_full_screen_program_draws_and_redraws(window: Terminal, place: Place) -> None:
-    program, sign, bye = {
-        "sandbox": ("busybox vi notes", "- notes", ":q!"),
-        "docker": ("top", "PID USER", "q"),
+    # What a wide window shows more of says that the program has redrawn: top throws away what is typed before.
+    program, sign, wide, bye = {
+        "sandbox": ("busybox vi notes", "- notes", "first line", ":q!"),
+        "docker": ("sleep $((10**18)) & top -c", "PID USER", "sleep 1000000000000000000", "q"),
     }[place.backend]
     window.enter(program)
     window.shows(sign)
@@ -88,7 +89,7 @@ def test_a_full_screen_program_draws_and_redraws(window: Terminal, place: Place)
     if place.backend == "sandbox":
         window.type("ifirst line\r")
         window.press("Escape")
-        window.shows("first line")
+    window.shows(wide)
     window.shows(sign)
     window.enter(bye) if bye.startswith(":") else window.type(bye)
     window.enter("clear; stty size")

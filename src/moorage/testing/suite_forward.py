@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -142,6 +144,11 @@ async def _eof(recorder: Recorder) -> None:
 async def _lost(recorder: Recorder) -> None:
     await recorder.until_lost()
     assert recorder.cause is None
+
+
+def _is_ended(recorder: Recorder) -> bool:
+    """Whether the other end sends no more."""
+    return bool({"eof_received", "connection_lost"} & set(recorder.calls))
 
 
 BOTH = pytest.mark.parametrize("network", ["tcp", "unix"])
@@ -305,6 +312,54 @@ class ForwardTests(Suite):
             stuck.close()
             other.close()
             await _lost(other_near)
+
+    # ---- what is given up
+
+    @pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13, 40])
+    async def test_a_cancelled_dial_leaves_no_connection(self, guest: Guest, steps: int) -> None:
+        door = Door()
+        async with listening(guest, TcpTarget(LOCAL, 0), door) as listener:
+            target, recorder = TcpTarget(LOCAL, listener.port), Recorder()
+            task = asyncio.create_task(guest.dial(target, recorder))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            try:
+                given_up = await task
+            except asyncio.CancelledError:
+                assert recorder.calls == []
+            else:
+                given_up.close()
+            kept, near = await dial(guest, target)
+            kept.write(b"here")
+            kept.write_eof()
+            for number in itertools.count(1):
+                one = await door.until(number)
+                await one.recorder.until(partial(_is_ended, one.recorder))
+                if one.recorder.stdout == b"here":
+                    break
+            kept.close()
+            await _lost(near)
+
+    @pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13, 40])
+    async def test_a_cancelled_listen_leaves_no_listener(self, guest: Guest, steps: int) -> None:
+        async with listening(guest, TcpTarget(LOCAL, 0), Door()) as first:
+            spec = TcpTarget(LOCAL, first.port)
+        task = asyncio.create_task(guest.listen(spec, Door()))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await (await task).close()
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                try:
+                    again = await guest.listen(spec, Door())
+                except Refused:  # the address is still being given back
+                    await asyncio.sleep(0.01)
+                else:
+                    break
+        await again.close()
 
     # ---- refusals
 

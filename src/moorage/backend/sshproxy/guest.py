@@ -7,7 +7,7 @@ import contextlib
 import posixpath
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import asyncssh
 
@@ -37,6 +37,8 @@ from moorage.gateway.model import (
     TcpTarget,
     UnixTarget,
 )
+
+T = TypeVar("T")
 
 _PROHIBITED: Final = 1
 """RFC 4254 §5.1: administratively prohibited."""
@@ -94,13 +96,7 @@ class UpstreamGuest:
         variables = {**self._variables(), **program.environment}
         _check(program.command, variables)
         process = UpstreamProcess(receiver, has_terminal=program.pty is not None)
-        # Not to be cut off half-way: a program that has been asked for cannot be taken back, only ended.
-        starting = asyncio.ensure_future(self._started(connection, process, program, variables))
-        try:
-            await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            self._clean_ups.begin(_hung_up(starting, process), name="sshproxy/hang-up")
-            raise
+        await self._kept(self._started(connection, process, program, variables), undo=lambda _: process.abandon())
         self._processes.add(process)
         asyncio.ensure_future(process.wait()).add_done_callback(lambda done: self._ended(process, done))
         asyncio.get_running_loop().call_soon(self._begin, process, receiver, program)
@@ -110,55 +106,13 @@ class UpstreamGuest:
         """See `Guest.dial`."""
         connection = self._open_connection()
         stream = ForwardedStream(receiver)
-        with self._refusals(Code.SSHPROXY_BACKEND_FORWARD_FAILED):
-            opening: Coroutine[Any, Any, object]
-            if isinstance(target, TcpTarget):
-                opening = connection.create_connection(
-                    lambda: stream, target.host, target.port, encoding=None, window=WINDOW
-                )
-            else:
-                opening = connection.create_unix_connection(
-                    lambda: stream, _path(target.path), encoding=None, window=WINDOW
-                )
-            try:
-                await opening
-            except asyncio.CancelledError:
-                stream.abandon()
-                raise
+        await self._kept(self._dialled(connection, target, stream), undo=lambda _: stream.abandon())
         asyncio.get_running_loop().call_soon(stream.begin)
         return stream
 
     async def listen(self, spec: ListenSpec, accepted: Accepted) -> Listener:
         """See `Guest.listen`."""
-        connection = self._open_connection()
-
-        def came(peer: Address | None) -> AcceptedStream:
-            stream = AcceptedStream()
-            try:
-                stream.receives(accepted(peer, stream))
-            except Refused as refused:
-                raise asyncssh.ChannelOpenError(_PROHIBITED, refused.user_text) from refused
-            return stream
-
-        code = Code.SSHPROXY_BACKEND_FORWARD_FAILED
-        with self._refusals(code):
-            if isinstance(spec, TcpTarget):
-                tcp = await connection.create_server(
-                    lambda host, port: came(Address(host, port)), spec.host, spec.port, encoding=None, window=WINDOW
-                )
-                return _Listener(tcp, tcp.get_port())
-            if isinstance(spec, UnixTarget):
-                try:
-                    path = spec.path.decode()
-                except UnicodeDecodeError:
-                    raise Refused("the path is no UTF-8", user_text="The path has to be UTF-8.", code=code) from None
-                unix = await connection.create_unix_server(lambda: came(None), path, encoding=None, window=WINDOW)
-                return _Listener(unix, 0, tidy=lambda: self._remove(path))
-        raise Refused(
-            f"{spec} cannot be offered on the server behind",
-            user_text="Displays and agents are not forwarded to this server.",
-            code=Code.SSHPROXY_X11_FAILED,
-        )
+        return await self._kept(self._listening(self._open_connection(), spec, accepted), undo=_Listener.close)
 
     async def lost(self) -> BaseException | None:
         """See `Guest.lost`."""
@@ -211,6 +165,61 @@ class UpstreamGuest:
                 window=WINDOW,
                 **terminal,
             )
+
+    async def _dialled(self, connection: asyncssh.SSHClientConnection, target: Target, stream: ForwardedStream) -> None:
+        with self._refusals(Code.SSHPROXY_BACKEND_FORWARD_FAILED):
+            if isinstance(target, TcpTarget):
+                await connection.create_connection(
+                    lambda: stream, target.host, target.port, encoding=None, window=WINDOW
+                )
+            else:
+                await connection.create_unix_connection(
+                    lambda: stream, _path(target.path), encoding=None, window=WINDOW
+                )
+
+    async def _listening(
+        self, connection: asyncssh.SSHClientConnection, spec: ListenSpec, accepted: Accepted
+    ) -> _Listener:
+        def came(peer: Address | None) -> AcceptedStream:
+            stream = AcceptedStream()
+            try:
+                stream.receives(accepted(peer, stream))
+            except Refused as refused:
+                raise asyncssh.ChannelOpenError(_PROHIBITED, refused.user_text) from refused
+            return stream
+
+        code = Code.SSHPROXY_BACKEND_FORWARD_FAILED
+        with self._refusals(code):
+            if isinstance(spec, TcpTarget):
+                tcp = await connection.create_server(
+                    lambda host, port: came(Address(host, port)), spec.host, spec.port, encoding=None, window=WINDOW
+                )
+                return _Listener(tcp, tcp.get_port())
+            if isinstance(spec, UnixTarget):
+                try:
+                    path = spec.path.decode()
+                except UnicodeDecodeError:
+                    raise Refused("the path is no UTF-8", user_text="The path has to be UTF-8.", code=code) from None
+                unix = await connection.create_unix_server(lambda: came(None), path, encoding=None, window=WINDOW)
+                return _Listener(unix, 0, tidy=lambda: self._remove(path))
+        raise Refused(
+            f"{spec} cannot be offered on the server behind",
+            user_text="Displays and agents are not forwarded to this server.",
+            code=Code.SSHPROXY_X11_FAILED,
+        )
+
+    async def _kept(self, asked: Coroutine[Any, Any, T], *, undo: Callable[[T], Awaitable[None] | None]) -> T:
+        """What `asked` brings.
+
+        What the server behind has been asked for cannot be taken back: if the caller is cancelled it is waited for
+        without him, and undone.
+        """
+        coming = asyncio.ensure_future(asked)
+        try:
+            return await asyncio.shield(coming)
+        except asyncio.CancelledError:
+            self._clean_ups.begin(_undone(coming, undo), name="sshproxy/undo")
+            raise
 
     def _begin(self, process: UpstreamProcess, receiver: ProcessReceiver, program: Program) -> None:
         """The receiver may be called from now on; the first program shows what the server said before the login."""
@@ -333,11 +342,12 @@ def _check(command: bytes, variables: Mapping[bytes, bytes]) -> None:
             raise Refused("a variable that no process can have", user_text="A variable's name or value is not valid.")
 
 
-async def _hung_up(starting: asyncio.Future[None], process: UpstreamProcess) -> None:
-    """End a program for which nobody waits."""
-    with contextlib.suppress(Refused, BackendError):
-        await starting
-    process.abandon()
+async def _undone(coming: asyncio.Future[T], undo: Callable[[T], Awaitable[None] | None]) -> None:
+    """Undo what nobody waits for."""
+    with contextlib.suppress(Refused, BackendError, OSError, asyncssh.Error):
+        undoing = undo(await coming)
+        if undoing is not None:
+            await undoing
 
 
 def _path(path: bytes) -> str:
