@@ -216,7 +216,7 @@ def test_a_syslog_daemon_and_standard_output_take_them_too(serve: Serve, tmp_pat
         ({"sink": "stdout", "only": ["auht"]}, "auth"),
         ({"sink": "stdout", "passwords": True}, "audit.events[0].passwords"),
         ({"sink": "webhook"}, "audit.events[0].webhook.url"),
-        ({"sink": "plugin", "plugin": {"name": "none"}}, "no package brings a sink 'none'"),
+        ({"sink": "plugin", "plugin": {"name": "none"}}, "no package brings the sink 'none'"),
     ],
     ids=["no file", "unknown sink", "unknown group", "no passwords", "no url", "no package"],
 )

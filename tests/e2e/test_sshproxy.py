@@ -164,6 +164,34 @@ def test_a_file_of_known_hosts_vouches_too(proxy: Proxy, behind: Sshd, tmp_path:
     assert place.user.run("echo in").returncode == 255
 
 
+def test_a_certificate_of_a_host_ca(proxy: Proxy, tmp_path: Path) -> None:
+    authority, host_key = make_key(tmp_path / "ca"), make_key(tmp_path / "host")
+    signed = ["ssh-keygen", "-q", "-s", str(authority), "-I", "behind", "-h", "-n", "127.0.0.1", f"{host_key}.pub"]
+    subprocess.run(signed, check=True)
+    keys = {"HostKey": str(host_key), "HostCertificate": f"{host_key}-cert.pub"}
+    known = tmp_path / "known"
+    with sshd(tmp_path / "sshd", **keys) as running:
+        running.host_key = host_key
+        for signer, says in ((authority, b"in\n"), (make_key(tmp_path / "stranger"), b"")):
+            known.write_text(f"@cert-authority * {signer.with_suffix('.pub').read_text()}")
+            place = proxy(running.settings(allowedHostKeyFingerprints=[], knownHosts=str(known)))
+            assert place.user.run("echo in").stdout == says
+        # Whoever allows the key itself is not shown the certificate.
+        assert proxy(running.settings()).user.run("echo in").stdout == b"in\n"
+
+
+def test_algorithms_may_be_chosen(proxy: Proxy, tmp_path: Path) -> None:
+    chosen = {"ciphers": ["aes256-ctr"], "kex": ["curve25519-sha256"], "macs": ["hmac-sha2-512"]}
+    only = {"Ciphers": "aes256-ctr", "KexAlgorithms": "curve25519-sha256", "MACs": "hmac-sha2-512"}
+    with sshd(tmp_path / "sshd", **only) as running:
+        assert proxy(running.settings(**chosen)).user.run("echo in").stdout == b"in\n"
+        place = proxy(running.settings(**{**chosen, "ciphers": ["aes128-ctr"]}))
+        done = place.user.run("echo in")
+        assert done.returncode == 255
+        assert_one_honest_line(place, done.stderr)
+        assert any(record["code"] == "SSHPROXY_BACKEND_HANDSHAKE_FAILED" for record in place.server.records())
+
+
 @pytest.mark.parametrize(
     ("changed", "code"),
     [
@@ -188,6 +216,19 @@ def test_a_server_that_says_nothing_is_given_up_in_time(proxy: Proxy, behind: Ss
         done = place.user.run("echo in")
     assert done.returncode == 255
     assert_one_honest_line(place, done.stderr)
+    assert any(record["code"] == "SSHPROXY_BACKEND_HANDSHAKE_FAILED" for record in place.server.records())
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"], ids=["gone", "no text"])
+def test_known_hosts_that_cannot_be_read(proxy: Proxy, behind: Sshd, tmp_path: Path, content: bytes | None) -> None:
+    known = tmp_path / "known"
+    known.write_text("")
+    place = proxy(behind.settings(knownHosts=str(known)))
+    known.unlink() if content is None else known.write_bytes(content)
+    done = place.user.run("echo in")
+    assert done.returncode == 255
+    assert_one_honest_line(place, done.stderr)
+    until(lambda: any(record["code"] == "BACKEND_CONFIG_ERROR" for record in place.server.records()), "the code")
 
 
 def test_a_connection_that_is_cut_ends_the_login_with_a_line(proxy: Proxy, behind: Sshd) -> None:

@@ -33,7 +33,7 @@ class LocalProviders:
 
         if self._plugin is None:
             self._plugin = plugins.load(self._config.plugin)
-        return plugins.having(self._plugin, self._config.plugin.name, method)
+        return plugins.demanded(self._plugin, self._config.plugin.name, method)
 
     def pam(self) -> PAM:
         """The same for passwords and questions; raises `ConfigError`."""

@@ -7,10 +7,10 @@ object with ``close`` and with one method for each of the ways that it is chosen
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Any, Final
 
 from moorage.codes import Code
+from moorage.config.plugins import having, provided
 from moorage.config.sections.directories import PluginConfig
 from moorage.errors import ConfigError
 
@@ -19,23 +19,16 @@ GROUP: Final = "moorage.authenticators"
 
 def load(config: PluginConfig) -> Any:
     """The provider that `config` names, made with its settings; raises `ConfigError` that says what is missing."""
-    found = tuple(entry_points(group=GROUP, name=config.name))
-    if not found:
-        installed = ", ".join(sorted(point.name for point in entry_points(group=GROUP))) or "none"
-        raise _unusable(f"no package brings an authenticator {config.name!r}; installed are: {installed}")
-    settings = dict(entry.split("=", 1) for entry in config.settings if "=" in entry)
-    try:
-        provider = found[0].load()(settings)
-    except (ImportError, AttributeError, LookupError, TypeError, ValueError) as cause:
-        raise _unusable(f"the authenticator {config.name!r} cannot be used: {cause}") from cause
-    return having(provider, config.name, "close")
+    return demanded(provided(GROUP, _named(config.name), config, _unusable), config.name, "close")
 
 
-def having(provider: Any, name: str, method: str) -> Any:
+def demanded(provider: Any, name: str, method: str) -> Any:
     """`provider`, which has to have this method; raises `ConfigError`."""
-    if not callable(getattr(provider, method, None)):
-        raise _unusable(f"the authenticator {name!r} has no method {method}")
-    return provider
+    return having(provider, method, _named(name), _unusable)
+
+
+def _named(name: str) -> str:
+    return f"the authenticator {name!r}"
 
 
 def _unusable(text: str) -> ConfigError:

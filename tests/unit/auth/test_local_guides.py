@@ -43,7 +43,7 @@ async def test_the_package_of_the_guide_decides(acme: None) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("name: acme", "name: other"), "no package brings an authenticator 'other'; installed are: acme"),
+        (("name: acme", "name: other"), "no package brings the authenticator 'other'; installed are: acme"),
         (("realm=", "region="), "cannot be used"),
         (("password:", "publicKey:"), "has no method public_key"),
     ],

@@ -12,7 +12,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 from moorage.audit.stream.delivery import Sink, SinkError
 from moorage.codes import Code
 from moorage.config.clients import endpoint_of, syslog_of
+from moorage.config.plugins import having, provided
 from moorage.config.sections.directories import PluginConfig
 from moorage.config.sections.events import EventSinkConfig, EventWebhookConfig
 from moorage.config.sections.log import SyslogConfig
@@ -190,18 +190,10 @@ def sink_of(config: EventSinkConfig) -> Sink:
 
 
 def _receiver(config: PluginConfig) -> Receiver:
-    found = tuple(entry_points(group=GROUP, name=config.name))
-    if not found:
-        installed = ", ".join(sorted(point.name for point in entry_points(group=GROUP))) or "none"
-        raise _unusable(f"no package brings a sink {config.name!r}; installed are: {installed}")
-    settings = dict(entry.split("=", 1) for entry in config.settings if "=" in entry)
-    try:
-        receiver: Receiver = found[0].load()(settings)
-    except (ImportError, AttributeError, LookupError, TypeError, ValueError) as cause:
-        raise _unusable(f"the sink {config.name!r} cannot be used: {cause}") from cause
+    named = f"the sink {config.name!r}"
+    receiver: Receiver = provided(GROUP, named, config, _unusable)
     for method in ("send", "close"):
-        if not callable(getattr(receiver, method, None)):
-            raise _unusable(f"the sink {config.name!r} has no method {method}")
+        having(receiver, method, named, _unusable)
     return receiver
 
 

@@ -13,7 +13,7 @@ import asyncssh
 from asyncssh.encryption import get_encryption_algs
 from asyncssh.kex import get_kex_algs
 from asyncssh.mac import get_mac_algs
-from asyncssh.public_key import get_certificate_algs, get_public_key_algs
+from asyncssh.public_key import get_certificate_algs, get_default_public_key_algs, get_public_key_algs
 
 from moorage.codes import Code
 from moorage.config import read_pem
@@ -34,6 +34,10 @@ _DEFAULT_PORT: Final = 22
 _UNREACHABLE: Final = "The server behind could not be reached."
 _REFUSED: Final = "The server behind did not let us in."
 _RSA_SIGNATURES: Final = ("rsa-sha2-512", "rsa-sha2-256")
+
+
+class _NobodyYet(Exception):
+    """Nobody answers at the server's port; the cause says what came instead."""
 
 
 class Upstream(asyncssh.SSHClient):
@@ -81,24 +85,25 @@ async def connected(
     config = login.config.sshproxy
     options = _options(config, login.username)
     progress("connecting")
-    refusal: Exception | None = None
+    upstream, refusal = Upstream(config, gone), None
     try:
         async with asyncio.timeout(config.timeout.total_seconds() or None):
             while True:
                 upstream = Upstream(config, gone)
                 try:
                     return await _once(config, upstream, options), upstream
-                except (ConnectionRefusedError, TimeoutError) as error:
-                    refusal = error
+                except _NobodyYet as error:
+                    refusal = error.__cause__
                 progress("the server behind does not answer yet")
                 await asyncio.sleep(AGAIN)
     except TimeoutError as cause:
         seconds = config.timeout.total_seconds()
-        raise _failed(f"no login in {seconds:g} s", Code.SSHPROXY_BACKEND_FAILED, _UNREACHABLE) from refusal or cause
+        code = Code.SSHPROXY_BACKEND_HANDSHAKE_FAILED if upstream.connection else Code.SSHPROXY_BACKEND_FAILED
+        raise _failed(f"no login in {seconds:g} s", code, _UNREACHABLE) from refusal or cause
 
 
 async def _once(config: SSHProxyConfig, upstream: Upstream, options: Mapping[str, Any]) -> asyncssh.SSHClientConnection:
-    """One try; raises `ConnectionRefusedError` or `TimeoutError` where another may be worth it."""
+    """One try; raises `_NobodyYet` where another may be worth it."""
     try:
         return await asyncssh.connect(
             config.server, config.port or _DEFAULT_PORT, client_factory=lambda: upstream, **options
@@ -114,9 +119,11 @@ async def _once(config: SSHProxyConfig, upstream: Upstream, options: Mapping[str
         raise _failed("the login was refused", Code.SSHPROXY_BACKEND_HANDSHAKE_FAILED, _REFUSED) from cause
     except asyncssh.Error as cause:
         raise _failed(str(cause), Code.SSHPROXY_BACKEND_HANDSHAKE_FAILED, _UNREACHABLE) from cause
-    except (ConnectionRefusedError, TimeoutError):
-        raise
     except OSError as cause:
+        # Of a name with several addresses asyncio tells all that went wrong in one error without a number.
+        is_numberless = cause.errno is None and upstream.connection is None
+        if is_numberless or isinstance(cause, ConnectionRefusedError | TimeoutError):
+            raise _NobodyYet from cause
         code = Code.SSHPROXY_BACKEND_HANDSHAKE_FAILED if upstream.connection else Code.SSHPROXY_BACKEND_FAILED
         raise _failed(str(cause), code, _UNREACHABLE) from cause
 
@@ -128,15 +135,20 @@ def _failed(explanation: str, code: Code, text: str) -> BackendError:
 def _options(config: SSHProxyConfig, username: str) -> dict[str, Any]:
     """What asyncssh is told; nothing comes from files or agents of the user that the gateway runs as."""
     password, key = config.password.get_secret_value(), config.private_key.get_secret_value()
+    # A server may show its certificate where it is asked for one: only a file can name who signs them.
+    certificates = get_certificate_algs() if config.known_hosts else []
     try:
         chosen = {
             "encryption_algs": _known("ciphers", config.ciphers, get_encryption_algs()),
             "kex_algs": _known("kex", config.kex, get_kex_algs()),
             "mac_algs": _known("macs", config.macs, get_mac_algs()),
             "server_host_key_algs": _known(
-                "hostKeyAlgos", _host_keys(config.host_key_algos), [*get_certificate_algs(), *get_public_key_algs()]
+                "hostKeyAlgos", _host_keys(config.host_key_algos), [*certificates, *get_public_key_algs()]
             ),
         }
+        if not (certificates or chosen["server_host_key_algs"]):
+            chosen["server_host_key_algs"] = [name.decode() for name in get_default_public_key_algs()]
+        known_hosts = Path(config.known_hosts).read_text(encoding="utf-8") if config.known_hosts else ""
         keys = [asyncssh.import_private_key(read_pem(key))] if key else None
     except (OSError, ValueError, asyncssh.KeyImportError) as cause:
         raise BackendError(f"sshproxy: {cause}", code=Code.BACKEND_CONFIG_ERROR) from cause
@@ -153,7 +165,7 @@ def _options(config: SSHProxyConfig, username: str) -> dict[str, Any]:
         "gss_auth": False,
         "gss_kex": False,
         "agent_path": None,
-        "known_hosts": str(Path(config.known_hosts)) if config.known_hosts else ([], [], []),
+        "known_hosts": asyncssh.import_known_hosts(known_hosts),
         "x509_trusted_certs": None,
         "client_version": config.client_version.removeprefix("SSH-2.0-"),
         "keepalive_interval": _PROBES,

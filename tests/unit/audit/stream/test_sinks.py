@@ -198,7 +198,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, **brought: type) -> None:
         assert group == "moorage.audit_sinks"
         return [point for point in points if name in {None, point.name}]
 
-    monkeypatch.setattr("moorage.audit.stream.sinks.entry_points", found)
+    monkeypatch.setattr("moorage.config.plugins.entry_points", found)
     monkeypatch.setattr(importlib.metadata.EntryPoint, "load", lambda point: brought[point.name])
 
 
@@ -226,7 +226,7 @@ async def test_whatever_a_plugin_raises_may_pass(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("name", "complaint"),
-    [("none", "no package brings a sink 'none'; installed are: half, mine"), ("half", "'half' has no method close")],
+    [("none", "no package brings the sink 'none'; installed are: half, mine"), ("half", "'half' has no method close")],
 )
 def test_a_plugin_that_cannot_be_used_is_said_at_the_start(
     monkeypatch: pytest.MonkeyPatch, name: str, complaint: str
