@@ -31,7 +31,6 @@ HOOK: Final = "config webhook"
 _NOBODY: Final = "\x7f"
 """A name and host that no list has: what becomes of it becomes of all that the lists do not name."""
 _GROUPS: Final = {"launched": ("backend",), "allowed": ("security",), "recorded": ("audit",)}
-_VARIABLES: Final = ("env", "environment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +68,12 @@ def _settings(loaded: Loaded, config: AppConfig) -> Iterator[Setting]:
         setting = shown.get(path) or Setting(path, _at(whole, path), HOOK, 0)
         if path not in before or path not in told or before[path] != told[path]:
             setting = replace(setting, origin=HOOK, line=0)
-        # `security.env` is about names and has no values.
-        yield setting if setting.path[0] == "security" else replace(setting, value=_masked(setting.path, setting.value))
+        yield setting
 
 
 def _at(value: Any, path: Sequence[str | int]) -> Any:
     for part in path:
         value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def _masked(path: Sequence[str | int], value: Any) -> Any:
-    """`value` without the values of variables that are in it: what images are told there is often secret."""
-    is_variables = str(path[-1]).lower() in _VARIABLES
-    match value:
-        case {"name": _, "value": _} if is_variables:
-            return {**value, "value": HIDDEN}
-        case dict():
-            return {name: _masked((*path, name), inner) for name, inner in value.items()}
-        case list():
-            return [_masked(path, inner) for inner in value]
-        case str() if is_variables:
-            return f"{value.partition('=')[0]}={HIDDEN}"
-        case str() if len(path) > 1 and str(path[-2]).lower() in _VARIABLES:
-            return HIDDEN
     return value
 
 

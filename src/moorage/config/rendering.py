@@ -11,9 +11,11 @@ import yaml
 from moorage.config.reading import scalars
 from moorage.config.reading.document import Text
 from moorage.config.reading.shape import SectionKind
+from moorage.config.section import HIDDEN, Path
 from moorage.config.sections.root import AppConfig
 
 _BARE: Final = re.compile(r"[A-Za-z0-9/_.$][A-Za-z0-9/_.$@+=,()-]*(?:[: ][A-Za-z0-9/_.$@+=,()-]+)*")
+_VARIABLES: Final = ("env", "environment")
 _WORDS: Final = frozenset({"", "~", "null", "yes", "no", "on", "off", "y", "n", "true", "false", "<<", "="})
 
 
@@ -28,7 +30,26 @@ def dump(config: AppConfig, *, secrets: bool = False) -> str:
 def plain(config: AppConfig, *, secrets: bool = False) -> dict[str, Any]:
     """`config` as the maps, lists and scalars of a file."""
     result: dict[str, Any] = SectionKind(AppConfig).dump(config, secrets)
-    return result
+    return result if secrets else masked((), result)
+
+
+def masked(path: Path, value: Any) -> Any:
+    """`value` without the values of variables that are in it: what images are told there is often secret."""
+    if path[:1] == ("security",):
+        return value  # `security.env` is about names and has no values
+    is_variables = str(path[-1] if path else "").lower() in _VARIABLES
+    match value:
+        case {"name": _, "value": _} if is_variables:
+            return {**value, "value": HIDDEN}
+        case dict():
+            return {name: masked((*path, name), inner) for name, inner in value.items()}
+        case list():
+            return [masked(path, inner) for inner in value]
+        case str() if is_variables:
+            return f"{value.partition('=')[0]}={HIDDEN}"
+        case str() if len(path) > 1 and str(path[-2]).lower() in _VARIABLES:
+            return HIDDEN
+    return value
 
 
 def to_yaml(value: Mapping[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tests.unit.config.conftest import Read
 
@@ -77,3 +79,36 @@ def test_long_values_and_control_characters_are_cut_and_escaped(read: Read) -> N
     assert "a\\nb\\x1b[31m" in text
     assert "\x1b" not in text
     assert "h" * 59 + "…" in text
+
+
+@pytest.mark.parametrize("where", ["text", "json", "dump"])
+def test_what_images_are_told_is_hidden_like_other_secrets(read: Read, where: str) -> None:
+    loaded = read(
+        """
+docker:
+  execution:
+    container: {Image: debian, Env: [TOKEN=s3cret-1]}
+sandbox:
+  environment: {TOKEN: s3cret-2}
+kubernetes:
+  pod:
+    spec:
+      containers: [{name: shell, image: debian, env: [{name: TOKEN, value: s3cret-3}]}]
+security:
+  env: {mode: filter, allow: [LANG]}
+"""
+    )
+
+    def told(secrets: bool) -> str:
+        match where:
+            case "text":
+                return report.as_text(loaded, secrets=secrets)
+            case "json":
+                return json.dumps(report.as_json(loaded, secrets=secrets, whole=True))
+        return report.dump(loaded.config, secrets=secrets)
+
+    assert "s3cret" not in told(False)
+    assert "TOKEN=**********" in told(False)
+    assert "LANG" in told(False), "names of variables are no secrets"
+    assert "TOKEN=s3cret-1" in told(True)
+    assert report.hides_secrets(loaded.config)
