@@ -10,6 +10,7 @@ import yaml
 
 from moorage.config.reading import scalars
 from moorage.config.reading.document import Text
+from moorage.config.reading.kinds import Kind
 from moorage.config.reading.shape import SectionKind
 from moorage.config.section import HIDDEN, Path
 from moorage.config.sections.root import AppConfig
@@ -29,11 +30,17 @@ def dump(config: AppConfig, *, secrets: bool = False) -> str:
 
 def plain(config: AppConfig, *, secrets: bool = False) -> dict[str, Any]:
     """`config` as the maps, lists and scalars of a file."""
-    result: dict[str, Any] = SectionKind(AppConfig).dump(config, secrets)
-    return result if secrets else masked((), result)
+    result: dict[str, Any] = dumped(SectionKind(AppConfig), config, (), secrets=secrets)
+    return result
 
 
-def masked(path: Path, value: Any) -> Any:
+def dumped(kind: Kind, value: Any, path: Path, *, secrets: bool) -> Any:
+    """`value`, which is of `kind` and stands at `path`, as the maps, lists and scalars of a file."""
+    result = kind.dump(value, secrets)
+    return result if secrets else _masked(path, result)
+
+
+def _masked(path: Path, value: Any) -> Any:
     """`value` without the values of variables that are in it: what images are told there is often secret."""
     if path[:1] == ("security",):
         return value  # `security.env` is about names and has no values
@@ -42,9 +49,9 @@ def masked(path: Path, value: Any) -> Any:
         case {"name": _, "value": _} if is_variables:
             return {**value, "value": HIDDEN}
         case dict():
-            return {name: masked((*path, name), inner) for name, inner in value.items()}
+            return {name: _masked((*path, name), inner) for name, inner in value.items()}
         case list():
-            return [masked(path, inner) for inner in value]
+            return [_masked(path, inner) for inner in value]
         case str() if is_variables:
             return f"{value.partition('=')[0]}={HIDDEN}"
         case str() if len(path) > 1 and str(path[-2]).lower() in _VARIABLES:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from moorage.config.loading import Loaded
 from moorage.config.problems import Problem, dotted
 from moorage.config.reading.shape import SectionKind, shape_of
-from moorage.config.rendering import dump, masked, plain
+from moorage.config.rendering import dump, dumped, plain
 from moorage.config.section import Path, Section, without_password
 from moorage.config.sections.auth import AuthConfig
 from moorage.config.sections.root import AppConfig
@@ -41,8 +41,7 @@ def _differing(section: Section, default: Section, path: Path, loaded: Loaded, s
         if isinstance(entry.kind, SectionKind) and value is not None:
             yield from _differing(value, usual or entry.kind.section(), inner, loaded, secrets)
         elif value != usual:
-            shown = entry.kind.dump(value, secrets)
-            shown = shown if secrets else masked(inner, shown)
+            shown = dumped(entry.kind, value, inner, secrets=secrets)
             if isinstance(shown, dict) and shown:
                 for key, part in shown.items():
                     yield _setting((*inner, key), part, loaded)

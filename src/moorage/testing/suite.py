@@ -8,8 +8,9 @@ import contextlib
 import itertools
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import pytest
 
@@ -29,6 +30,8 @@ from moorage.gateway.model import (
     TextValue,
 )
 from moorage.testing.streams import DEADLINE, Recorder
+
+T = TypeVar("T")
 
 _unique = itertools.count(1)
 
@@ -147,6 +150,17 @@ async def run(guest: Guest, program: Program | str, stdin: bytes = b"") -> Resul
 async def ended(process: Process) -> ExitStatus:
     """The exit status, in time."""
     return await asyncio.wait_for(process.wait(), DEADLINE)
+
+
+async def given_up(asked: Coroutine[Any, Any, T], steps: int) -> T | None:
+    """Cancel `asked` after so many turns of the event loop; what it brought if it was quicker, else None."""
+    task = asyncio.create_task(asked)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        return await task
+    return None
 
 
 async def feed(process: Process, recorder: Recorder, chunks: Iterable[bytes]) -> None:

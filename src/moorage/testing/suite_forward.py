@@ -17,7 +17,7 @@ from moorage.errors import Refused
 from moorage.gateway.contract import Backend, Guest, Listener, Receiver, Transport
 from moorage.gateway.model import Address, AgentSocket, ListenSpec, Target, TcpTarget, UnixTarget, X11Display
 from moorage.testing.streams import DEADLINE, Recorder
-from moorage.testing.suite import Suite, command, ended, needs, resident_bytes, run, start
+from moorage.testing.suite import Suite, command, ended, given_up, needs, resident_bytes, run, start
 from moorage.testing.suite_terminal import terminal
 
 MUCH = 200_000_000
@@ -320,16 +320,11 @@ class ForwardTests(Suite):
         door = Door()
         async with listening(guest, TcpTarget(LOCAL, 0), door) as listener:
             target, recorder = TcpTarget(LOCAL, listener.port), Recorder()
-            task = asyncio.create_task(guest.dial(target, recorder))
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            task.cancel()
-            try:
-                given_up = await task
-            except asyncio.CancelledError:
+            transport = await given_up(guest.dial(target, recorder), steps)
+            if transport is None:
                 assert recorder.calls == []
             else:
-                given_up.close()
+                transport.close()
             kept, near = await dial(guest, target)
             kept.write(b"here")
             kept.write_eof()
@@ -345,12 +340,9 @@ class ForwardTests(Suite):
     async def test_a_cancelled_listen_leaves_no_listener(self, guest: Guest, steps: int) -> None:
         async with listening(guest, TcpTarget(LOCAL, 0), Door()) as first:
             spec = TcpTarget(LOCAL, first.port)
-        task = asyncio.create_task(guest.listen(spec, Door()))
-        for _ in range(steps):
-            await asyncio.sleep(0)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await (await task).close()
+        quicker = await given_up(guest.listen(spec, Door()), steps)
+        if quicker is not None:
+            await quicker.close()
         async with asyncio.timeout(DEADLINE):
             while True:
                 try:

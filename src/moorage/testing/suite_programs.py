@@ -10,7 +10,7 @@ from moorage.errors import Refused
 from moorage.gateway.contract import Backend, Guest
 from moorage.gateway.model import ExitStatus, Jail, Program, ProgramKind
 from moorage.testing.streams import DEADLINE, Recorder
-from moorage.testing.suite import Suite, command, ended, needs, run, start
+from moorage.testing.suite import Suite, command, ended, given_up, needs, run, start
 
 
 class ProgramTests(Suite):
@@ -218,13 +218,8 @@ class ProgramTests(Suite):
     async def test_a_cancelled_start_leaves_no_program(self, guest: Guest, steps: int) -> None:
         recorder = Recorder()
         nap = f"9{steps:03d}.{id(recorder) % 1_000_000}"
-        task = asyncio.create_task(guest.start(command(f"exec sleep {nap}"), recorder))
-        for _ in range(steps):
-            await asyncio.sleep(0)
-        task.cancel()
-        try:
-            process = await task
-        except asyncio.CancelledError:
+        process = await given_up(guest.start(command(f"exec sleep {nap}"), recorder), steps)
+        if process is None:
             assert recorder.calls == []
         else:
             process.close()

@@ -85,7 +85,7 @@ async def connected(
     config = login.config.sshproxy
     options = _options(config, login.username)
     progress("connecting")
-    upstream, refusal = Upstream(config, gone), None
+    refusal: BaseException | None = None
     try:
         async with asyncio.timeout(config.timeout.total_seconds() or None):
             while True:
